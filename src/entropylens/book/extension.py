@@ -1,0 +1,99 @@
+"""The Sphinx extension of this book: publish executed copies, and keep every page off the network.
+
+Listed in `_config.yml` under `sphinx.extra_extensions`. `entropylens build` names the profile in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util import logging
+
+from entropylens.book import pages, provenance
+from entropylens.book.keys import surroundings_digest
+from entropylens.book.project import Project
+
+logger = logging.getLogger(__name__)
+
+_MATHJAX_BUNDLE = "tex-chtml-full.js"
+_MATHJAX_FONTS = "output/chtml/fonts/woff-v2"
+_BANNER = (
+    "This copy of the book was built at the <strong>quick</strong> profile: its numbers come from small, short runs "
+    "that check the machinery. Run <code>make book</code> for the published ones."
+)
+
+
+def swap_in_executed_copy(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Let Sphinx read a notebook's executed copy instead of its source (event `source-read`)."""
+    notebook = Path(app.env.doc2path(docname))
+    if notebook.suffix != ".ipynb":
+        return
+    project, profile = Project(Path(app.srcdir)), app.config.entropylens_profile
+    reason = provenance.why_stale(project, profile, notebook, _surroundings(app, project))
+    if reason:
+        command = provenance.command_for(profile, [notebook])
+        logger.warning("%s %s. Run: %s", notebook.name, reason, command, location=docname, type="entropylens")
+        return
+    copy = project.executed(notebook, profile)
+    app.env.note_dependency(str(copy))
+    executed = nbformat.reads(copy.read_text(encoding="utf-8"), as_version=4)
+    for problem in pages.prepare(executed):
+        logger.warning("%s: %s", notebook.name, problem, location=docname, type="entropylens")
+    record = provenance.read(project, profile, notebook)
+    if record:
+        executed.cells.append(pages.colophon(record))
+    source[0] = nbformat.writes(executed)
+
+
+def _surroundings(app: Sphinx, project: Project) -> str:
+    """Return the digest of what all notebooks depend on, computed once per build."""
+    if not hasattr(app, "entropylens_surroundings"):
+        app.entropylens_surroundings = surroundings_digest(project)  # type: ignore[attr-defined]
+    return str(app.entropylens_surroundings)  # type: ignore[attr-defined]
+
+
+def configure(app: Sphinx, config: Config) -> None:
+    """Point MathJax at our own copy and announce a quick build (event `config-inited`)."""
+    config["mathjax_path"] = f"vendor/mathjax/{_MATHJAX_BUNDLE}"
+    # The menu would fetch its dictionaries and speech rules, which we do not carry.
+    mathjax: dict[str, Any] = dict(config["mathjax3_config"] or {})
+    mathjax["options"] = {**mathjax.get("options", {}), "enableMenu": False}
+    config["mathjax3_config"] = mathjax
+    if app.config.entropylens_profile == "quick":
+        config["html_theme_options"]["announcement"] = _BANNER
+
+
+def drop_thebe(app: Sphinx) -> None:
+    """Disconnect sphinx-thebe, which Jupyter Book always loads: it puts a CDN's address and an error on every page."""
+    for event, listeners in app.events.listeners.items():
+        kept = [one for one in listeners if not one.handler.__module__.startswith("sphinx_thebe")]
+        app.events.listeners[event] = kept
+    app.registry.css_files = [entry for entry in app.registry.css_files if "thebe" not in entry[0]]
+
+
+def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    """Put MathJax and its fonts, from the installed wheel, into the site (event `build-finished`)."""
+    if error or app.builder.format != "html":
+        return
+    wheel = metadata.distribution("sphinx-mathjax-offline")
+    source = Path(str(wheel.locate_file("sphinx-mathjax-offline"))) / "static" / "mathjax"
+    target = Path(app.outdir) / "_static" / "vendor" / "mathjax"
+    shutil.copytree(source / _MATHJAX_FONTS, target / _MATHJAX_FONTS, dirs_exist_ok=True)
+    shutil.copy(source / _MATHJAX_BUNDLE, target / _MATHJAX_BUNDLE)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.add_config_value("entropylens_profile", os.environ.get("ENTROPYLENS_PROFILE", "full"), "env", [str])
+    drop_thebe(app)
+    app.connect("config-inited", configure)
+    app.connect("source-read", swap_in_executed_copy)
+    app.connect("build-finished", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,145 @@
+"""The record beside an executed copy: what was executed, where, with what, and is it still true?"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from entropylens.book.files import write_atomically
+from entropylens.book.keys import digest, execution_key
+from entropylens.book.project import Project
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How an executed copy came to be. Stored as JSON beside it, under the same stem."""
+
+    key: str
+    copy: str
+    notebook: str
+    parameters: dict[str, Any]
+    profile: str
+    device: str
+    seconds: float
+    date: str
+    python: str
+    torch: str
+    entropylens: str
+    cpu: str
+    threads: int
+    commit: str
+    dirty: bool
+
+
+def record(
+    project: Project,
+    notebook: Path,
+    key: str,
+    parameters: Mapping[str, Any],
+    seconds: float,
+    threads: int,
+    copy: bytes,
+) -> Provenance:
+    """Return the provenance of the executed `copy` of `notebook`, made just now on this machine."""
+    commit, dirty = git_state(project.root)
+    return Provenance(
+        key=key,
+        copy=digest(copy),
+        notebook=notebook.relative_to(project.root).as_posix(),
+        parameters=dict(parameters),
+        profile=parameters["profile"],
+        device=parameters["device"],
+        seconds=round(seconds, 2),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        python=platform.python_version(),
+        torch=installed_version("torch"),
+        entropylens=installed_version("entropylens"),
+        cpu=cpu_model(),
+        threads=threads,
+        commit=commit,
+        dirty=dirty,
+    )
+
+
+def write(project: Project, profile: str, notebook: Path, provenance: Provenance) -> None:
+    """Store the record; from now on the copy beside it counts."""
+    text = json.dumps(asdict(provenance), indent=1, ensure_ascii=False) + "\n"
+    write_atomically(project.executed(notebook, profile).with_suffix(".json"), text)
+
+
+def read(project: Project, profile: str, notebook: Path) -> Provenance | None:
+    """Return the record of a notebook's copy, or None where there is no readable one."""
+    path = project.executed(notebook, profile).with_suffix(".json")
+    try:
+        return Provenance(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def read_valid(project: Project, profile: str, notebook: Path) -> Provenance | None:
+    """Return the record if it belongs to the copy that lies beside it, byte for byte."""
+    copy, found = project.executed(notebook, profile), read(project, profile, notebook)
+    return found if found and copy.is_file() and digest(copy.read_bytes()) == found.copy else None
+
+
+def why_stale(project: Project, profile: str, notebook: Path, surroundings: str | None = None) -> str | None:
+    """Return why the copy of `notebook` must not be published, or None if it is what its source says today.
+
+    A copy counts if it was made with the notebook's own parameters, on whatever device.
+    """
+    found = read_valid(project, profile, notebook)
+    if found is None:
+        damaged = project.executed(notebook, profile).exists()
+        return "has a damaged executed copy" if damaged else "has not been executed"
+    defaults = {"profile": profile, "device": found.device}
+    changed = {name: value for name, value in found.parameters.items() if name not in defaults}
+    if changed:
+        return "was executed with " + " ".join(f"-p {name}={value!r}" for name, value in changed.items())
+    if execution_key(project, notebook, defaults, surroundings) != found.key:
+        return "has changed, or what it imports has, since it was executed"
+    return None
+
+
+def command_for(profile: str, notebooks: list[Path]) -> str:
+    """Return the command that brings the copies of `notebooks` up to date."""
+    return " ".join(["entropylens run", *(path.stem for path in notebooks), "--profile", profile])
+
+
+def installed_version(distribution: str) -> str:
+    """Return the version of an installed distribution without importing it."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(names, platform.processor() or platform.machine())} ({os.cpu_count()} cores)"
+
+
+def git_state(root: Path) -> tuple[str, bool]:
+    """Return the commit that is checked out and whether the tree differs from it; ("unknown", True) outside git."""
+    commit = _git(root, "rev-parse", "HEAD")
+    return (commit or "unknown", commit is None or bool(_git(root, "status", "--porcelain")))
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,152 @@
+"""The command line: `entropylens run` executes notebooks, `entropylens build` publishes them.
+
+Exit status: 0 done; 1 the work failed; 2 the request cannot be understood; 130 interrupted. Heavy modules are imported
+inside the commands, so that `entropylens --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from entropylens import __version__
+
+if TYPE_CHECKING:
+    from entropylens.book.execute import Outcome
+    from entropylens.book.project import Project
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Two papers on transformers, taken apart claim by claim."""
+
+
+@cli.command()
+@click.argument("notebooks", nargs=-1, metavar="[NOTEBOOK]...")
+@click.option("--profile", default="quick", show_default=True, help="quick (minutes) or full (what the book shows).")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--jobs", type=int, default=None, help="Notebooks executed at a time.  [default: one per core]")
+@click.option("-p", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a notebook's parameter; repeatable.")
+@click.option("--fresh", is_flag=True, help="Execute even what is current.")
+@click.option("--cell-timeout", type=int, default=900, show_default=True, help="The most seconds one cell may take.")
+def run(
+    notebooks: tuple[str, ...],
+    profile: str,
+    device: str,
+    jobs: int | None,
+    parameters: tuple[str, ...],
+    fresh: bool,
+    cell_timeout: int,
+) -> None:
+    """Execute notebooks with papermill: all of them, or those named by path, stem or chapter number."""
+    from entropylens.book.execute import cores
+    from entropylens.book.execute import run as execute
+
+    project = _project()
+    jobs = cores() if jobs is None else jobs
+    _at_least_one("--jobs", jobs)
+    _at_least_one("--cell-timeout", cell_timeout)
+    values = _parameters(project, notebooks, profile, device, parameters)
+    outcomes = execute(project, values, jobs=jobs, fresh=fresh, timeout=cell_timeout)
+    _report(outcomes)
+
+
+@cli.command()
+@click.option("--profile", default="quick", show_default=True, help="Which executed notebooks to publish.")
+@click.option("--fresh", is_flag=True, help="Build even if nothing has changed.")
+def build(profile: str, fresh: bool) -> None:
+    """Build the site from the executed notebooks; refuse if one is missing or stale."""
+    from entropylens.book.build import build as build_site
+    from entropylens.book.project import PROFILES, check_choice
+
+    project = _project()
+    changed = build_site(project, check_choice("profile", profile, PROFILES), fresh=fresh)
+    page = (project.site(profile) / "index.html").relative_to(project.root)
+    click.echo(f"built {page}" if changed else f"{page} is up to date")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; every error is one line on stderr."""
+    # A shell that starts us in the background has SIGINT ignored, and Python would leave it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from entropylens.book.errors import BadInput, BookError
+
+    try:
+        cli.main(args=arguments, prog_name="entropylens", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except BadInput as error:
+        _fail(str(error), 2)
+    except BookError as error:
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", 130)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"entropylens: {message}", err=True)
+    sys.exit(status)
+
+
+def _project() -> Project:
+    from entropylens.book.project import find_project
+
+    return find_project(Path.cwd())
+
+
+def _at_least_one(option: str, value: int) -> None:
+    from entropylens.book.errors import BadInput
+
+    if value < 1:
+        raise BadInput(f"{option} must be at least 1, not {value}")
+
+
+def _parameters(
+    project: Project, names: tuple[str, ...], profile: str, device: str, pairs: tuple[str, ...]
+) -> dict[Path, dict[str, Any]]:
+    """Return what is injected into each selected notebook, or raise BadInput before anything is written."""
+    from entropylens.book.parameters import declared, parse_overrides, resolve
+    from entropylens.book.project import DEVICES, PROFILES, check_choice
+
+    own = {
+        "profile": check_choice("profile", profile, PROFILES),
+        "device": check_choice("device", device, DEVICES),
+    }
+    if device == "cuda":
+        _need_a_gpu()
+    defaults = {notebook: declared(notebook) for notebook in project.select(names)}
+    wanted = resolve(parse_overrides(pairs), defaults)
+    return {notebook: {**own, **values} for notebook, values in wanted.items()}
+
+
+def _need_a_gpu() -> None:
+    import torch
+
+    from entropylens.book.errors import BadInput
+
+    if not torch.cuda.is_available():
+        raise BadInput("--device cuda: PyTorch sees no GPU here; choose from: auto, cpu")
+
+
+def _report(outcomes: list[Outcome]) -> None:
+    width = max(len(outcome.notebook.stem) for outcome in outcomes)
+    for outcome in outcomes:
+        state = "FAILED" if outcome.failure else "current" if outcome.cached else "executed"
+        click.echo(f"{outcome.notebook.stem:{width}}  {state:8}  {outcome.seconds:7.1f} s")
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    for outcome in failed:
+        click.echo(f"entropylens: {outcome.notebook.name} failed: {outcome.failure}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What is to be learned, and its exact entropy."""

@@ -1,0 +1,202 @@
+"""Train M models, alike in shape but not in seed, target, data or optimizer, as one tensor program on the trie.
+
+A member's parameters are one row of a matrix (M, P). The model's own code runs on all rows at once: its
+parameters become views (M, …) of the matrix, and every operation in `models/` broadcasts over leading dimensions.
+Losses of different members share no parameter, so the gradient of their sum holds each member's own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from tqdm import tqdm
+
+from entropylens.models.layouts import Layout, TrieLayout
+from entropylens.models.transformer import Trace, Transformer, TransformerConfig
+from entropylens.training.data import Data, Tables, batches, generator
+from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
+
+COMPILE_FROM_STEPS = 5000
+"""torch.compile costs about half a minute a shape and saves a third to a half of a step: shorter runs do without."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model to be trained. The seed draws its initial parameters, its sample and its batches."""
+
+    seed: int
+    target: Tensor
+    data: Data = field(default_factory=Data)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What training left behind. K snapshots, M members, S sentences."""
+
+    config: TransformerConfig
+    members: Sequence[Member]
+    snapshot_steps: list[int]
+    log_probs: Tensor
+    """(K, M, S) float64: log pθ of every sentence at every snapshot, nats."""
+    losses: Tensor
+    """(steps, M): the training loss before each update, nats a sentence."""
+    parameters: Tensor
+    """(M, P) after the last step."""
+    diverged_at: list[int | None]
+    """The first step whose loss was not finite, if any."""
+    seconds: float
+    compiled: bool
+
+    def model(self, member: int) -> Transformer:
+        """One trained model, as a plain module of its own."""
+        model = Transformer(self.config).to(self.parameters.dtype)
+        torch.nn.utils.vector_to_parameters(self.parameters[member], model.parameters())
+        return model
+
+
+class Population:
+    """The models of several members, stacked.
+
+    Args:
+        config: their common shape.
+        seeds: one a member; a member starts from the same parameters whoever else is in the population.
+        device: where they live.
+        dtype: float32 or float64. Initial values are drawn in float64 and rounded, so both start from the same point.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        models = [Transformer(config, generator(seed, "init")) for seed in seeds]
+        self.config, self._one = config, models[0]
+        self._shapes = {name: p.shape for name, p in models[0].named_parameters()}
+        rows = [torch.nn.utils.parameters_to_vector(m.parameters()).detach() for m in models]
+        self.parameters = torch.stack(rows).to(device=device, dtype=dtype)
+
+    def log_conditionals(self, parameters: Tensor, layout: Layout, trace: Trace | None = None) -> Tensor:
+        """Log p(next symbol | prefix) of every member, (M, N, V), in nats."""
+        pieces = parameters.split([shape.numel() for shape in self._shapes.values()], dim=1)
+        views = {
+            name: piece.unflatten(1, shape)
+            for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
+        }
+        result: Tensor = functional_call(self._one, views, (layout, trace))
+        return result
+
+    def losses(self, parameters: Tensor, layout: Layout, table: Tensor) -> Tensor:
+        """Cross-entropy of each member, (M,), for weights on the trie (M, N, V): nats a sentence."""
+        return -(table * self.log_conditionals(parameters, layout)).sum((-2, -1))
+
+
+def compiler_works() -> bool:
+    """Whether torch.compile can be expected to work here: a C++ compiler, and a Python that it knows."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None and sys.platform.startswith("linux")
+
+
+def make_step(
+    population: Population, layout: Layout, optimizer: PopulationOptimizer, compiled: bool
+) -> Callable[[Tensor], Tensor]:
+    """A function that takes a table (M, N, V), does one update in place, and returns the losses (M,) before it."""
+    losses: Callable[[Tensor, Tensor], Tensor] = lambda theta, table: population.losses(theta, layout, table)  # noqa: E731
+    update: Callable[[Tensor], None] = optimizer.step
+    if compiled:
+        losses, update = torch.compile(losses, fullgraph=True, dynamic=False), torch.compile(update, dynamic=False)
+    theta = optimizer.theta
+
+    def step(table: Tensor) -> Tensor:
+        theta.requires_grad_(True)
+        loss = losses(theta, table)
+        (grad,) = torch.autograd.grad(loss.sum(), theta)
+        theta.requires_grad_(False)
+        update(grad)
+        return loss.detach()
+
+    return step
+
+
+def train(
+    config: TransformerConfig,
+    members: Sequence[Member],
+    *,
+    steps: int,
+    snapshots: Iterable[int] = (),
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    compiled: bool | None = None,
+    progress: str | None = None,
+) -> Run:
+    """Train a population and keep log pθ at chosen steps.
+
+    Args:
+        config: the common shape of the models.
+        members: what differs.
+        steps: number of updates.
+        snapshots: numbers of updates after which log pθ is kept; 0 is the untrained model, `steps` is always kept.
+        device: cpu, cuda or a torch.device.
+        dtype: float32 or float64.
+        compiled: whether to use torch.compile; None decides by `steps` (not by timing, which would make the last bits
+            of a result depend on the machine's mood).
+        progress: label of a progress bar on stderr; None, or ENTROPYLENS_PROGRESS=0 in the environment, shows none.
+
+    Raises:
+        ValueError: without members, for a target that is no distribution on the language, or snapshots out of range.
+
+    A member whose loss stops being finite is named in a warning and in `Run.diverged_at`; the others go on unharmed.
+    """
+    kept = sorted({*snapshots, steps})
+    if not members or steps < 1 or kept[0] < 0 or kept[-1] > steps:
+        raise ValueError(f"needs members, steps ≥ 1 and snapshots in 0 … {steps}; got {len(members)} members, {kept}")
+    language = config.language
+    for member in members:
+        language.check(member.target)
+    compiled = compiler_works() and steps >= COMPILE_FROM_STEPS if compiled is None else compiled
+    population = Population(config, [m.seed for m in members], device, dtype)
+    theta, layout = population.parameters, TrieLayout(language, device)
+    optimizer = PopulationOptimizer([m.optimizer for m in members], theta)
+    streams = [batches(language, m.target, m.data, m.seed) for m in members]
+    tables = Tables(language, streams, [m.data.batch_size is not None for m in members], theta)
+    step = make_step(population, layout, optimizer, compiled)
+
+    def snapshot() -> Tensor:
+        with torch.no_grad():
+            conditionals = population.log_conditionals(theta, layout).double()
+        return language.sentence_log_probs(torch.log_softmax(conditionals, dim=-1)).cpu()
+
+    start, log_probs, losses = time.perf_counter(), [snapshot()] if kept[0] == 0 else [], []
+    for number in _bar(range(1, steps + 1), progress):
+        losses.append(step(tables.table))
+        if number in kept:
+            log_probs.append(snapshot())
+        tables.advance()
+    table = torch.stack(losses).cpu()
+    return Run(
+        config, members, kept, torch.stack(log_probs), table, theta.cpu(),
+        _first_divergence(table), time.perf_counter() - start, compiled,
+    )  # fmt: skip
+
+
+def _first_divergence(losses: Tensor) -> list[int | None]:
+    diverged = [int(bad[0]) if len(bad := (~column.isfinite()).nonzero()) else None for column in losses.T]
+    for member, at in enumerate(diverged):
+        if at is not None:
+            warnings.warn(f"member {member} diverged: its loss is not finite from step {at} on", stacklevel=3)
+    return diverged
+
+
+def _bar(steps: range, label: str | None) -> Iterable[int]:
+    hidden = label is None or os.environ.get("ENTROPYLENS_PROGRESS") == "0"
+    return tqdm(steps, desc=label, unit="step", disable=hidden, leave=False, mininterval=0.5)

@@ -1,0 +1,89 @@
+"""A built site, served over http and opened from disk, and a browser that may talk to nobody else."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.conftest import ROOT, find_chromium
+
+_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+def built_site() -> Path | None:
+    """Return the site to look at: the one named by ENTROPYLENS_SITE, else the one that was built last."""
+    named = os.environ.get("ENTROPYLENS_SITE")
+    if named:
+        return Path(named).resolve()
+    found = [site for site in (ROOT / "_build" / "html-quick", ROOT / "_build" / "html") if site.is_dir()]
+    return max(found, key=lambda site: (site / "index.html").stat().st_mtime, default=None)
+
+
+def page_names(site: Path | None) -> list[str]:
+    """Return the site's pages; a redirect such as index.html counts, the theme's building blocks do not."""
+    if site is None:
+        return []
+    pages = (path.relative_to(site) for path in site.rglob("*.html"))
+    return sorted(page.as_posix() for page in pages if not page.parts[0].startswith("_"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "page_name" in metafunc.fixturenames:
+        metafunc.parametrize("page_name", page_names(built_site()) or ["index.html"])
+    if "base_url" in metafunc.fixturenames:
+        metafunc.parametrize("base_url", ["http", "file"], indirect=True)
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
+        """Say nothing: the tests report what was requested."""
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The built site; without one there is nothing to test, and that is an error."""
+    found = built_site()
+    if found is None or not (found / "index.html").is_file():
+        pytest.fail("no built site: run `entropylens run` and `entropylens build` first")
+    return found
+
+
+@pytest.fixture(scope="session")
+def server(site: Path) -> Iterator[str]:
+    handler = functools.partial(_QuietHandler, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+@pytest.fixture
+def base_url(request: pytest.FixtureRequest, site: Path) -> str:
+    if request.param == "file":
+        return site.as_uri()
+    return str(request.getfixturevalue("server"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium; where there is none, skip, or fail if ENTROPYLENS_REQUIRE_BROWSER is set."""
+    chromium = find_chromium()
+    if chromium is None:
+        message = "no Chromium found: install one (apt-get install chromium) to run the browser tests"
+        if os.environ.get("ENTROPYLENS_REQUIRE_BROWSER"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=_FLAGS.split())
+        yield launched
+        launched.close()

@@ -1,0 +1,70 @@
+"""The command line's manners: one line on stderr, status 2, nothing written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from entropylens.book.project import Project
+from tests.conftest import Command, write_notebook
+
+BAD_INPUT = {
+    "a misspelled parameter": (["run", "-p", "sedds=1"], ["'sedds'", "did you mean 'seeds'", "choose from: seeds"]),
+    "a value of the wrong type": (["run", "-p", "seeds=many"], ["'seeds'", "int", "'many'", "str"]),
+    "no NAME=VALUE": (["run", "-p", "seeds"], ["-p 'seeds' is not NAME=VALUE"]),
+    "an unknown profile": (["run", "--profile", "quik"], ["profile 'quik'", "did you mean 'quick'", "quick, full"]),
+    "an unknown device": (["run", "--device", "tpu"], ["device 'tpu'", "auto, cpu, cuda"]),
+    "an unknown notebook": (["run", "01_on"], ["notebook '01_on'", "did you mean '01_one'"]),
+    "an unknown chapter": (["run", "7"], ["notebook '7'", "01_one"]),
+    "no job": (["run", "--jobs", "0"], ["--jobs", "0"]),
+    "a job that is no number": (["run", "--jobs", "many"], ["--jobs", "many"]),
+    "no time": (["run", "--cell-timeout", "0"], ["--cell-timeout", "0"]),
+    "an unknown option": (["run", "--profle", "quick"], ["--profle", "--profile"]),
+    "an unknown command": (["rum"], ["rum"]),
+    "an unknown profile to build": (["build", "--profile", "quik"], ["profile 'quik'", "quick, full"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD_INPUT)
+def test_bad_input_gets_one_line_and_status_2(book: Project, entropylens: Command, what: str) -> None:
+    write_notebook(book.notebooks_folder / "01_one.ipynb", ["x = 1"])
+    arguments, told = BAD_INPUT[what]
+    done = entropylens(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert [words for words in told if words not in done.stderr] == []
+    assert done.stdout == ""
+    assert not book.build_folder.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_cuda_without_a_gpu_is_refused(book: Project, entropylens: Command) -> None:
+    write_notebook(book.notebooks_folder / "01_one.ipynb", ["x = 1"])
+    done = entropylens("run", "--device", "cuda")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2, ["entropylens: --device cuda: PyTorch sees no GPU here; choose from: auto, cpu"]
+    )  # fmt: skip
+    assert not book.build_folder.exists()
+
+
+def test_outside_a_book_it_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "entropylens.cli", "run"],
+        cwd=tmp_path_factory.mktemp("elsewhere"), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "not inside a book" in done.stderr
+
+
+def test_help_answers_at_once() -> None:
+    """Heavy imports stay inside the commands; the bound is wide because CI machines stutter."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-m", "entropylens.cli", "--help"], check=True, capture_output=True)
+    assert time.monotonic() - start < 2
+    code = "import sys, entropylens.cli; print({'torch', 'papermill', 'sphinx', 'numpy'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert loaded.strip() == "set()"
