@@ -27,6 +27,7 @@ class OptimizerConfig:
         beta2: decay of the second moment, for RMSprop too (there called alpha, with default 0.99).
         eps: added to the root of the second moment.
         weight_decay: λ; added to the gradient as λθ, or, for AdamW, subtracted from the parameters as ηλθ.
+        final_lr: fraction of lr that a cosine reaches at the last step; 1 keeps lr constant.
     """
 
     name: str = "adam"
@@ -36,6 +37,7 @@ class OptimizerConfig:
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+    final_lr: float = 1.0
 
     def __post_init__(self) -> None:
         if self.name not in RULES:
@@ -60,11 +62,19 @@ class Rows:
     """Second moment."""
     hyper: dict[str, Tensor]
     step: Tensor
-    """Number of this update, from 1, as a float64 scalar (bias corrections are computed in float64)."""
+    """Number of this update, from 1, as a float64 scalar (schedules and bias corrections are computed in float64)."""
+    steps: int
+    """Number of updates in all."""
 
     def column(self, name: str) -> Tensor:
         """A hyper-parameter in the number type of the parameters."""
         return self.hyper[name].to(self.theta.dtype)
+
+    def lr(self) -> Tensor:
+        """The learning rate now: η (f + (1 − f) (1 + cos πτ) / 2), τ running from 0 to 1 over the training."""
+        tau, final = (self.step - 1) / max(1, self.steps - 1), self.hyper["final_lr"]
+        factor = final + (1 - final) * (1 + torch.cos(math.pi * tau)) / 2
+        return (self.hyper["lr"] * factor).to(self.theta.dtype)
 
     def unbias(self, beta: str) -> Tensor:
         """1 − βᵗ, the weight that a moving average started at zero has gathered after t steps."""
@@ -75,7 +85,7 @@ def sgd(r: Rows) -> None:
     """b ← μ b + g;  θ ← θ − η b."""
     g = r.grad + r.column("weight_decay") * r.theta
     r.first.mul_(r.column("momentum")).add_(g)
-    r.theta.sub_(r.column("lr") * r.first)
+    r.theta.sub_(r.lr() * r.first)
 
 
 def rmsprop(r: Rows) -> None:
@@ -84,7 +94,7 @@ def rmsprop(r: Rows) -> None:
     beta2 = r.column("beta2")
     r.second.mul_(beta2).add_((1 - beta2) * g * g)
     r.first.mul_(r.column("momentum")).add_(g / (r.second.sqrt() + r.column("eps")))
-    r.theta.sub_(r.column("lr") * r.first)
+    r.theta.sub_(r.lr() * r.first)
 
 
 def adam(r: Rows) -> None:
@@ -94,7 +104,7 @@ def adam(r: Rows) -> None:
 
 def adamw(r: Rows) -> None:
     """θ ← θ − η λ θ, then Adam on the bare gradient."""
-    r.theta.mul_(1 - r.column("lr") * r.column("weight_decay"))
+    r.theta.mul_(1 - r.lr() * r.column("weight_decay"))
     _adam(r, r.grad)
 
 
@@ -103,7 +113,7 @@ def _adam(r: Rows, g: Tensor) -> None:
     r.first.mul_(beta1).add_((1 - beta1) * g)
     r.second.mul_(beta2).add_((1 - beta2) * g * g)
     root = (r.second / r.unbias("beta2")).sqrt() + r.column("eps")
-    r.theta.sub_(r.column("lr") / r.unbias("beta1") * r.first / root)
+    r.theta.sub_(r.lr() / r.unbias("beta1") * r.first / root)
 
 
 RULES: dict[str, Callable[[Rows], None]] = {"sgd": sgd, "rmsprop": rmsprop, "adam": adam, "adamw": adamw}
@@ -115,12 +125,13 @@ class PopulationOptimizer:
     Args:
         configs: one a member; members that share a rule are fastest when they are neighbours.
         theta: the parameters, (M, P), which this optimizer will change.
+        steps: number of updates that schedules run over.
     """
 
-    def __init__(self, configs: Sequence[OptimizerConfig], theta: Tensor) -> None:
+    def __init__(self, configs: Sequence[OptimizerConfig], theta: Tensor, steps: int = 1) -> None:
         if len(configs) != len(theta):
             raise ValueError(f"{len(configs)} optimizers for {len(theta)} members")
-        self.theta = theta
+        self.theta, self.steps = theta, steps
         self.first, self.second = torch.zeros_like(theta), torch.zeros_like(theta)
         self.step_number = torch.zeros((), dtype=torch.float64, device=theta.device)
         names = [name for name in asdict(configs[0]) if name != "name"]
@@ -138,4 +149,4 @@ class PopulationOptimizer:
         self.step_number += 1
         for rule, rows, hyper in self._groups:
             state = (self.theta[rows], grad[rows], self.first[rows], self.second[rows])
-            rule(Rows(*state, hyper, self.step_number))
+            rule(Rows(*state, hyper, self.step_number, self.steps))

@@ -166,7 +166,7 @@ def train(
     compiled = compiler_works() and steps >= COMPILE_FROM_STEPS if compiled is None else compiled
     population = Population(config, [m.seed for m in members], device, dtype)
     theta, layout = population.parameters, TrieLayout(language, device)
-    optimizer = PopulationOptimizer([m.optimizer for m in members], theta)
+    optimizer = PopulationOptimizer([m.optimizer for m in members], theta, steps)
     streams = [batches(language, m.target, m.data, m.seed) for m in members]
     tables = Tables(language, streams, [m.data.batch_size is not None for m in members], theta)
     step = make_step(population, layout, optimizer, compiled)

@@ -1,0 +1,1 @@
+"""What a reader looks at and touches: figures with alternative text, and checks that teach."""
