@@ -6,6 +6,7 @@ inside the commands, so that `entropylens --help` answers at once.
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -69,6 +70,42 @@ def build(profile: str, fresh: bool) -> None:
     changed = build_site(project, check_choice("profile", profile, PROFILES), fresh=fresh)
     page = (project.site(profile) / "index.html").relative_to(project.root)
     click.echo(f"built {page}" if changed else f"{page} is up to date")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+@click.option(
+    "--width", "widths", type=int, multiple=True, help="A d_model to measure; repeatable.  [default: 8, 16, 32, 64]"
+)
+@click.option(
+    "--versus", "rivals", multiple=True, help="naive, loop_on_trie, jax or floor; repeatable.  [default: all]"
+)
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="The least time for one comparison.")
+@click.option("--threads", type=int, default=None, help="PyTorch's threads.  [default: PyTorch's choice]")
+def bench(as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], seconds: float, threads: int | None) -> None:
+    """Time a training step against plain code that does the same, side by side."""
+    import torch
+    from tqdm import tqdm
+
+    from entropylens.bench import VERSUS, WIDTHS, as_rows, run_benchmarks
+    from entropylens.book.project import check_choice
+
+    for rival in rivals:
+        check_choice("rival", rival, VERSUS)
+    for width in widths:
+        _at_least_one("--width", width)
+    if threads is not None:
+        _at_least_one("--threads", threads)
+        torch.set_num_threads(threads)
+    widths, rivals = widths or WIDTHS, rivals or VERSUS
+    measurements = run_benchmarks(widths, rivals, seconds)
+    done = list(tqdm(measurements, total=len(widths) * len(rivals), desc="comparisons", leave=False))
+    if as_json:
+        click.echo(json.dumps(as_rows(done), indent=2))
+        return
+    for m in done:
+        what = "ours / floor" if m.versus == "floor" else f"{m.versus} / ours"
+        click.echo(f"d_model {m.d_model:3}  {what:20} {m.ratio:7.2f}   ({m.seconds * 1e3:.1f} ms a step)")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,8 +1,8 @@
 """Where a model's positions lie: in sentences side by side, or once each in the prefix trie.
 
 A causal model's output at a position depends on the prefix up to it and on nothing else. `TrieLayout` has one position
-a prefix (781 in the paper's setting), `SentenceLayout` one a symbol of every sentence (15,625); the same module runs on both
-and must give the same numbers. A model asks its layout four things: the input of each *row*, to `attend`, to `average`,
+a prefix (781 in the paper's setting), `SentenceLayout` one a symbol of every sentence (15,625); the same module runs on
+both and must give the same numbers. A model asks its layout four things: the input of each *row*, to `attend`, to `average`,
 and to `expand` rows to positions. On the trie, the input of a position is its last symbol and its depth, so
 that until positions are mixed 1 + (T−1)·V = 21 rows stand for all 781: `expand` ends that.
 
@@ -118,7 +118,8 @@ class SentenceLayout:
 
     def average(self, x: Tensor) -> Tensor:
         """Mean over a position and those before it."""
-        return (x.unflatten(-2, (-1, self.length)).cumsum(-2) / self._n_seen).flatten(-3, -2)
+        running: Tensor = x.unflatten(-2, (-1, self.length)).cumsum(-2)
+        return (running / self._n_seen).flatten(-3, -2)
 
 
 def one_hot(ids: Tensor, n: int, like: Tensor) -> Tensor:

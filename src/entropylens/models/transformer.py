@@ -15,7 +15,7 @@ What the paper does not say (depth, heads, norm, positions, initialisation) is a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +60,9 @@ class TransformerConfig:
         if self.d_model % self.n_heads:
             raise ValueError(f"n_heads = {self.n_heads} does not divide d_model = {self.d_model}")
         if self.d_ff is not None and self.d_ff < 1:
-            raise ValueError(f"d_ff must be at least 1, got {self.d_ff}; a model without FFN is variant='attention_only'")
+            raise ValueError(
+                f"d_ff must be at least 1, got {self.d_ff}; a model without FFN is variant='attention_only'"
+            )
         for name, chosen, choices in [("variant", self.variant, Variant), ("norm", self.norm, Norm)]:
             if chosen not in get_args(choices):
                 raise ValueError(f"unknown {name} {chosen!r}; choose from {', '.join(get_args(choices))}")
@@ -135,13 +137,14 @@ class Attention(nn.Module):
         values, weights = layout.attend(qkv)
         if trace is not None:
             trace.attention.append(weights)
-        return self.out(values.flatten(-2))
+        mixed: Tensor = self.out(values.flatten(-2))
+        return mixed
 
 
 class UniformAverage(nn.Module):
     """Attention with all weights equal and no parameters."""
 
-    def forward(self, x: Tensor, layout: Layout, trace: Trace | None) -> Tensor:
+    def forward(self, x: Tensor, layout: Layout, trace: Trace | None) -> Tensor:  # noqa: ARG002 - as Attention
         """(*, R or N, d) to (*, N, d)."""
         return layout.average(x)
 
@@ -154,14 +157,14 @@ class _Relu(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         y = torch.relu(x)
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        (y,) = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        y: Tensor = ctx.saved_tensors[0]
         return grad * y.sign()
 
 
@@ -175,10 +178,11 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, trace: Trace | None) -> Tensor:
         """(*, N, d) to (*, N, d)."""
-        neurons: Tensor = _Relu.apply(self.keys(x))
+        neurons: Tensor = _Relu.apply(self.keys(x))  # type: ignore[no-untyped-call]
         if trace is not None:
             trace.neurons.append(neurons)
-        return self.values(neurons)
+        recalled: Tensor = self.values(neurons)
+        return recalled
 
 
 class Block(nn.Module):
@@ -187,8 +191,9 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         d, variant = config.d_model, config.variant
-        attention = {"ffn_only": UniformAverage, "no_mixing": lambda: None}
-        self.mix = attention.get(variant, lambda: Attention(d, config.n_heads))()
+        self.mix: Attention | UniformAverage | None = None
+        if variant != "no_mixing":
+            self.mix = UniformAverage() if variant == "ffn_only" else Attention(d, config.n_heads)
         self.ffn = None if variant == "attention_only" else FeedForward(d, config.n_neurons)
         self.norm_mix = Norm1d(d, config.norm != "none" and self.mix is not None)
         self.norm_ffn = Norm1d(d, config.norm != "none" and self.ffn is not None)

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -106,15 +107,15 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
             with tempfile.TemporaryDirectory(dir=folder) as temporary:
                 built = Path(temporary) / "kernel.so"
                 subprocess.run([compiler, *flags, str(SOURCE), "-o", built, "-lm"], check=True, capture_output=True)
-                os.replace(built, target)
+                built.replace(target)
         return ctypes.CDLL(str(target))
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def has_kernel(dtype: torch.dtype) -> bool:
-    """Whether the C kernel serves this number type here; a constant to torch.compile, which cannot trace the look-up."""
+    """Whether the C kernel serves this number type here; a constant to torch.compile, which cannot trace this."""
     return library(dtype) is not None
 
 
@@ -173,16 +174,16 @@ def _attention_backward(grad: Tensor, weights: Tensor, qkv: Tensor, path: Tensor
 
 
 @_attention_backward.register_fake
-def _(grad: Tensor, weights: Tensor, qkv: Tensor, path: Tensor) -> Tensor:
+def _(grad: Tensor, weights: Tensor, qkv: Tensor, path: Tensor) -> Tensor:  # noqa: ARG001 - as the operator
     return torch.empty_like(qkv, memory_format=torch.contiguous_format)
 
 
-def _save(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(inputs[0], inputs[1], output[1])
     ctx.mark_non_differentiable(output[1])
 
 
-def _differentiate(ctx, grad, _):  # type: ignore[no-untyped-def]
+def _differentiate(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
     qkv, path, weights = ctx.saved_tensors
     return _attention_backward(grad, weights, qkv, path), None
 

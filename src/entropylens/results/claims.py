@@ -2,8 +2,8 @@
 
 A rule is one contrast, compared with the smallest effect of interest. Its sign is chosen so that the claim predicts an
 effect above zero. `supported`: the whole interval lies above the smallest effect of interest. `refuted`: the whole
-interval lies below it. `inconclusive`: neither, or fewer than five seeds. A rule may name a second condition beforehand:
-where the claim fails in the primary one and holds in the second, or the reverse, the verdict is `depends`.
+interval lies below it. `inconclusive`: neither, or fewer than five seeds. A rule may name a second condition before
+the run: where the claim fails in the primary one and holds in the second, or the reverse, the verdict is `depends`.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def load_claims(path: Path) -> dict[str, Claim]:
 def _build(kind: Any, entry: Mapping[str, Any], name: str) -> Any:
     known = {f.name for f in fields(kind)}
     if unknown := set(entry) - known:
-        raise ValueError(f"{name}: unknown {', '.join(sorted(unknown))}; {kind.__name__} has {', '.join(sorted(known))}")
+        raise ValueError(
+            f"{name}: unknown {', '.join(sorted(unknown))}; {kind.__name__} has {', '.join(sorted(known))}"
+        )
     try:
         return kind(**entry)
     except TypeError as error:

@@ -51,7 +51,7 @@ def select(rows: pd.DataFrame, where: Mapping[str, object]) -> pd.DataFrame:
     """
     for column, value in where.items():
         if column not in rows:
-            raise ValueError(f"no column {column!r}; there are {', '.join(rows)}")
+            raise ValueError(f"no column {column!r}; there are {', '.join(map(str, rows.columns))}")
         kept = rows[rows[column] == value]
         if kept.empty:
             raise ValueError(f"no row has {column} = {value!r}; there are {sorted(rows[column].unique().tolist())}")

@@ -27,7 +27,7 @@ class TryAgainError(AssertionError):
         return [f"✗ Not yet. {self}"]
 
 
-class _NotAttempted(Exception):  # noqa: N818 (a signal, not an error)
+class _NotAttempted(Exception):
     """The answer is still `...`."""
 
 
@@ -102,7 +102,7 @@ def check_chain_rule(answer: Answer) -> str:
         mass = edges.sum(-1)
         q = torch.where(mass[:, None] > 0, edges / mass.clamp_min(1e-300)[:, None], 0.0)
         local = -(q * torch.where(q > 0, q, 1.0).log()).sum(-1)
-        mistakes = {
+        mistakes: dict[str, Tensor | float] = {
             "You summed the conditional entropies of all contexts alike. Weight each by the mass that reaches it.":
                 local.sum(),
             "That is the mean over contexts. Weight each context by the mass that reaches it.": local.mean(),

@@ -129,7 +129,7 @@ def neuron_cards(language: Language, names: Sequence[str], activations: Tensor, 
     told = []
     for (trie, bars), name, active, logits in zip(axes, names, activations, promoted, strict=True):
         share = torch.where(active > 0, active / active.max().clamp_min(1e-9), torch.nan)
-        image = icicle(trie, language, share.split(language.level_sizes), Normalize(0, 1), "cividis_r")
+        image = icicle(trie, language, torch.split(share, language.level_sizes), Normalize(0, 1), "cividis_r")
         trie.set_yticks(range(language.length))
         trie.set_title(name)
         bars.bar(letters, logits.numpy(), color=[BLUE if x > 0 else RED for x in logits.tolist()])

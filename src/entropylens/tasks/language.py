@@ -40,10 +40,11 @@ class Language:
     def __post_init__(self) -> None:
         if self.vocab_size < 1 or self.length < 1:
             raise ValueError(f"vocab_size and length must be at least 1, got {self.vocab_size} and {self.length}")
-        size = self.vocab_size**self.length
-        if size > MAX_SENTENCES:
+        digits = self.length * math.log10(self.vocab_size)
+        if digits > 15 or self.n_sentences > MAX_SENTENCES:
+            size = f"about 10^{digits:.0f}" if digits > 15 else f"{self.n_sentences:,}"
             raise ValueError(
-                f"a language of {self.vocab_size} symbols and length {self.length} has {size:,} sentences; "
+                f"a language of {self.vocab_size} symbols and length {self.length} has {size} sentences; "
                 f"at most {MAX_SENTENCES:,} ({MAX_SENTENCES * 8 / 1e6:.0f} MB a table) are enumerated"
             )
 
@@ -139,6 +140,8 @@ class Language:
 
     def empirical(self, sample: Tensor) -> Tensor:
         """Relative frequencies p̂, (S,) float64, of sentence indices (n,)."""
+        if len(sample) == 0:
+            raise ValueError("a sample has at least one sentence, got none")
         counts = torch.bincount(sample, minlength=self.n_sentences)
         if len(counts) > self.n_sentences:
             raise ValueError(f"sentence indices are 0 … {self.n_sentences - 1}, got {int(sample.max())}")
@@ -178,7 +181,7 @@ def _log_with_zeros(p: Tensor) -> Tensor:
 def entropy(p: Tensor) -> Tensor:
     """H(p) = −Σ p log p in nats along the last dimension, with 0 · log 0 = 0."""
     check_distribution(p)
-    return -(p * _log_with_zeros(p)).sum(-1)
+    return 0.0 - (p * _log_with_zeros(p)).sum(-1)  # a minus sign alone would make the entropy of a certainty -0
 
 
 def cross_entropy(p: Tensor, q: Tensor) -> Tensor:

@@ -89,7 +89,8 @@ def tilt_to_entropy(p: Tensor, nats: float, *, tolerance: float = 1e-6) -> Tenso
         return float(entropy(tempered(log_beta))) - nats
 
     tilted = torch.zeros_like(p)
-    tilted[support] = tempered(_bracketed_root(excess, tolerance))
+    smallest = torch.finfo(p.dtype).tiny  # below it, a probability would vanish, and the support with it
+    tilted[support] = tempered(_bracketed_root(excess, tolerance)).clamp_min(smallest)
     return tilted
 
 
@@ -101,7 +102,7 @@ def _bracketed_root(f: Callable[[float], float], tolerance: float) -> float:
     while f(high) > 0 and abs(f(high)) > tolerance:
         high *= 2
     for end in (low, high):
-        if abs(f(end)) <= tolerance / 10 or f(low) * f(high) > 0 and abs(f(end)) <= tolerance:
+        if abs(f(end)) <= tolerance / 10 or (f(low) * f(high) > 0 and abs(f(end)) <= tolerance):
             return end
     return float(brentq(f, low, high, xtol=1e-14))
 

@@ -45,7 +45,7 @@ class Data:
         given = {name for name in ("n_samples", "batch_size") if getattr(self, name) is not None}
         if needs - given or given - allows:
             raise ValueError(
-                f"regime {self.regime!r} needs {sorted(needs) or 'neither number'} and allows {sorted(allows) or 'none'}; "
+                f"regime {self.regime!r} needs {sorted(needs) or 'no numbers'}, allows {sorted(allows) or 'none'}; "
                 f"got {sorted(given) or 'none'}"
             )
         if any(getattr(self, name) < 1 for name in given):
@@ -106,9 +106,7 @@ def _epochs(language: Language, sample: Tensor, batch_size: int, random: torch.G
 class Tables:
     """The weights on the trie for a whole population, (M, N, V), renewed at each step where a regime samples."""
 
-    def __init__(
-        self, language: Language, streams: list[Iterator[Tensor]], moving: list[bool], like: Tensor
-    ) -> None:
+    def __init__(self, language: Language, streams: list[Iterator[Tensor]], moving: list[bool], like: Tensor) -> None:
         self.language, self.like = language, like
         self.streams = [(i, s) for i, (s, moves) in enumerate(zip(streams, moving, strict=True)) if moves]
         first = torch.stack([next(s) for s in streams])

@@ -1,4 +1,4 @@
-"""SGD with momentum, RMSprop, Adam and AdamW for a population: one row of parameters a member, one lr (beta, eps …) each.
+"""SGD with momentum, RMSprop, Adam and AdamW for a population: a row of parameters and of settings each.
 
 The update rules are those of `torch.optim`, to which the tests hold them step for step. Shapes: M members, P parameters
 of one member; hyper-parameters are columns (M, 1), so that each line below reads like the formula for one model.
@@ -76,29 +76,32 @@ class Rows:
         factor = final + (1 - final) * (1 + torch.cos(math.pi * tau)) / 2
         return (self.hyper["lr"] * factor).to(self.theta.dtype)
 
+    def complement(self, beta: str) -> Tensor:
+        """1 − β, from β in float64: in float32, 1 − 0.99999 is off by a thousandth."""
+        return (1 - self.hyper[beta]).to(self.theta.dtype)
+
     def unbias(self, beta: str) -> Tensor:
         """1 − βᵗ, the weight that a moving average started at zero has gathered after t steps."""
         return (1 - self.hyper[beta] ** self.step).to(self.theta.dtype)
 
 
 def sgd(r: Rows) -> None:
-    """b ← μ b + g;  θ ← θ − η b."""
+    """Momentum: b ← μ b + g;  θ ← θ − η b."""
     g = r.grad + r.column("weight_decay") * r.theta
     r.first.mul_(r.column("momentum")).add_(g)
     r.theta.sub_(r.lr() * r.first)
 
 
 def rmsprop(r: Rows) -> None:
-    """v ← β₂ v + (1 − β₂) g²;  b ← μ b + g / (√v + ε);  θ ← θ − η b."""
+    """Root mean square: v ← β₂ v + (1 − β₂) g²;  b ← μ b + g / (√v + ε);  θ ← θ − η b."""
     g = r.grad + r.column("weight_decay") * r.theta
-    beta2 = r.column("beta2")
-    r.second.mul_(beta2).add_((1 - beta2) * g * g)
+    r.second.mul_(r.column("beta2")).add_(r.complement("beta2") * g * g)
     r.first.mul_(r.column("momentum")).add_(g / (r.second.sqrt() + r.column("eps")))
     r.theta.sub_(r.lr() * r.first)
 
 
 def adam(r: Rows) -> None:
-    """m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  θ ← θ − η m̂ / (√v̂ + ε), with m̂, v̂ unbiased."""
+    """Both moments: m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  θ ← θ − η m̂ / (√v̂ + ε), with m̂, v̂ unbiased."""
     _adam(r, r.grad + r.column("weight_decay") * r.theta)
 
 
@@ -109,9 +112,8 @@ def adamw(r: Rows) -> None:
 
 
 def _adam(r: Rows, g: Tensor) -> None:
-    beta1, beta2 = r.column("beta1"), r.column("beta2")
-    r.first.mul_(beta1).add_((1 - beta1) * g)
-    r.second.mul_(beta2).add_((1 - beta2) * g * g)
+    r.first.mul_(r.column("beta1")).add_(r.complement("beta1") * g)
+    r.second.mul_(r.column("beta2")).add_(r.complement("beta2") * g * g)
     root = (r.second / r.unbias("beta2")).sqrt() + r.column("eps")
     r.theta.sub_(r.lr() / r.unbias("beta1") * r.first / root)
 

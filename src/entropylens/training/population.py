@@ -91,8 +91,7 @@ class Population:
         """Log p(next symbol | prefix) of every member, (M, N, V), in nats."""
         pieces = parameters.split([shape.numel() for shape in self._shapes.values()], dim=1)
         views = {
-            name: piece.unflatten(1, shape)
-            for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
+            name: piece.unflatten(1, shape) for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
         }
         result: Tensor = functional_call(self._one, views, (layout, trace))
         return result
@@ -137,7 +136,7 @@ def train(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     compiled: bool | None = None,
-    progress: str | None = None,
+    progress: str | Callable[[int], None] | None = None,
 ) -> Run:
     """Train a population and keep log pθ at chosen steps.
 
@@ -150,7 +149,8 @@ def train(
         dtype: float32 or float64.
         compiled: whether to use torch.compile; None decides by `steps` (not by timing, which would make the last bits
             of a result depend on the machine's mood).
-        progress: label of a progress bar on stderr; None, or ENTROPYLENS_PROGRESS=0 in the environment, shows none.
+        progress: label of a progress bar on stderr (ENTROPYLENS_PROGRESS=0 in the environment hides it), or a function
+            that is told the number of steps done since it was last called.
 
     Raises:
         ValueError: without members, for a target that is no distribution on the language, or snapshots out of range.
@@ -182,6 +182,8 @@ def train(
         if number in kept:
             log_probs.append(snapshot())
         tables.advance()
+        if callable(progress):
+            progress(1)
     table = torch.stack(losses).cpu()
     return Run(
         config, members, kept, torch.stack(log_probs), table, theta.cpu(),
@@ -197,6 +199,11 @@ def _first_divergence(losses: Tensor) -> list[int | None]:
     return diverged
 
 
-def _bar(steps: range, label: str | None) -> Iterable[int]:
-    hidden = label is None or os.environ.get("ENTROPYLENS_PROGRESS") == "0"
-    return tqdm(steps, desc=label, unit="step", disable=hidden, leave=False, mininterval=0.5)
+def bar_hidden(label: str | None) -> bool:
+    """Whether a progress bar should not be drawn: it has no label, or the environment forbids it."""
+    return not label or os.environ.get("ENTROPYLENS_PROGRESS") == "0"
+
+
+def _bar(steps: range, progress: str | Callable[[int], None] | None) -> Iterable[int]:
+    label = None if callable(progress) else progress
+    return tqdm(steps, desc=label, unit="step", disable=bar_hidden(label), leave=False, mininterval=0.5)

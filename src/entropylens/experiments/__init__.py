@@ -1,0 +1,1 @@
+"""One file a claim: a grid, and what to measure on each cell."""
