@@ -2,8 +2,8 @@
 
 A causal model's output at a position depends on the prefix up to it and on nothing else. `TrieLayout` has one position
 a prefix (781 in the paper's setting), `SentenceLayout` one a symbol of every sentence (15,625); the same module runs on
-both and must give the same numbers. A model asks its layout four things: the input of each *row*, to `attend`, to `average`,
-and to `expand` rows to positions. On the trie, the input of a position is its last symbol and its depth, so
+both and must give the same numbers. A model asks its layout four things: the input of each *row*, to `attend`, to
+`average`, and to `expand` rows to positions. On the trie, the input of a position is its last symbol and its depth, so
 that until positions are mixed 1 + (T−1)·V = 21 rows stand for all 781: `expand` ends that.
 
 Shapes: * any leading (members of a population), R rows, N positions, H heads, D = d_model / n_heads.

@@ -250,6 +250,8 @@ class Transformer(nn.Module):
         # Products with one-hot rows, not look-ups: their gradients are products too, hence deterministic.
         x = one_hot(layout.tokens, self.token.shape[-2], self.token) @ self.token
         x = x + one_hot(layout.positions, self.position.shape[-2], self.position) @ self.position
+        if trace is not None:
+            x = layout.expand(x)  # a trace is read position by position, even where no layer mixes them
         for block in self.blocks:
             x = block(x, layout, trace)
         return torch.log_softmax(self.unembed(self.norm(layout.expand(x))), dim=-1)

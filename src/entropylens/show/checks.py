@@ -1,7 +1,8 @@
 """Checks of the exercises: what they say when an answer is wrong is meant to teach.
 
 A check takes the reader's function, tries it on cases with a known answer, and compares a wrong result with the results
-of likely mistakes. An answer that still returns `...` is not attempted, which is not an error: the book is executed.
+of likely mistakes. An answer that raises NotImplementedError is not attempted, which is no failure: the book is
+executed.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class TryAgainError(AssertionError):
         return [f"✗ Not yet. {self}"]
 
 
-class _NotAttempted(Exception):
-    """The answer is still `...`."""
+class NotAttemptedError(Exception):
+    """The answer still raises NotImplementedError."""
 
 
 def exercise(verify: Callable[[Answer], str]) -> Callable[[Answer], None]:
@@ -38,17 +39,18 @@ def exercise(verify: Callable[[Answer], str]) -> Callable[[Answer], None]:
     def check(answer: Answer) -> None:
         try:
             print(f"✓ {verify(answer)}")
-        except _NotAttempted:
-            print(f"○ Not attempted yet: replace the ... in {answer.__name__}, then run this cell again.")
+        except NotAttemptedError:
+            print(f"○ Not attempted yet: write {answer.__name__}, then run this cell again.")
 
     return check
 
 
 def _ask(answer: Answer, *args: Any) -> Tensor:
     """The answer's result as a float64 tensor."""
-    result = answer(*args)
-    if result is ...:
-        raise _NotAttempted
+    try:
+        result = answer(*args)
+    except NotImplementedError:
+        raise NotAttemptedError from None
     if result is None:
         raise TryAgainError("Your function returns None. Is the last line missing its `return`?")
     return torch.as_tensor(result).double()

@@ -222,18 +222,22 @@ def sample_entropies(
 
 
 @picture
-def trap(excess: ArrayLike, bias: ArrayLike, gap: float, n_samples: int) -> tuple[Figure, str]:
+def trap(excess: ArrayLike, bias: ArrayLike, to_target: ArrayLike, gap: float, n_samples: int) -> tuple[Figure, str]:
     """Entropy bias of a smoothed lookup table against its excess training loss.
 
     Args:
         excess: training cross-entropy above its minimum H(p̂), nats.
         bias: H(q) − H(p), nats, of the same tables.
+        to_target: KL(p‖q), nats, of the same tables; the smallest is marked.
         gap: H(p̂) − H(p), nats, below 0.
         n_samples: N of the sample.
     """
     figure, (ax,) = canvas(height=3.0)
     x, y, line = np.asarray(excess), np.asarray(bias), LINES[0]
     ax.plot(x, y, color=line.color, marker=line.marker, markevery=6)
+    best = int(np.argmin(np.asarray(to_target)))
+    ax.plot(x[best], y[best], "o", markersize=11, fillstyle="none", color="black")
+    ax.annotate(r"smallest $\mathrm{KL}(p\Vert q)$", (x[best], y[best]), xytext=(12, -4), textcoords="offset points")
     ax.axhline(0, color="black", linestyle=":")
     ax.axhline(gap, color=RED, linestyle="--")
     ax.annotate(r"the target, $H(p)$", (1, 0), xycoords=("axes fraction", "data"), ha="right", xytext=(0, 4),
@@ -247,7 +251,7 @@ def trap(excess: ArrayLike, bias: ArrayLike, gap: float, n_samples: int) -> tupl
         figure,
         """One curve of entropy bias against excess training loss. From right to left the table fits its
         sample better; its entropy starts above the target's, crosses it, and ends at the sample's entropy, clearly
-        below.""",
+        below. A ring marks the table that is closest to the target; it lies above zero.""",
     )
 
 

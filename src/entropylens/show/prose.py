@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import torch
-from myst_nb import glue  # type: ignore[import-untyped]
+from IPython.display import display
+
+_HIDDEN = "application/papermill.record/"
+"""MyST-NB's prefix for what is kept in a notebook and not shown (its own `glue` needs two seconds to import Sphinx)."""
 
 
 def tell(**numbers: float | str | torch.Tensor) -> None:
     """Make numbers available to the text of the same notebook, as {glue:text}`name:.3f`; tensors must be scalars."""
     for name, value in numbers.items():
-        glue(name, value.item() if isinstance(value, torch.Tensor) else value, display=False)
+        plain = value.item() if hasattr(value, "item") else value
+        display(  # type: ignore[no-untyped-call]
+            {f"{_HIDDEN}text/plain": repr(plain)},
+            raw=True,
+            metadata={"scrapbook": {"name": name, "mime_prefix": _HIDDEN}},
+        )

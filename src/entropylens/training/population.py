@@ -53,14 +53,15 @@ class Run:
     parameters: Tensor
     """(M, P) after the last step."""
     diverged_at: list[int | None]
-    """The first step whose loss was not finite, if any."""
+    """The number of updates after which the loss was not finite any more, if it ever was not."""
     seconds: float
     compiled: bool
 
     def model(self, member: int) -> Transformer:
         """One trained model, as a plain module of its own."""
         model = Transformer(self.config).to(self.parameters.dtype)
-        torch.nn.utils.vector_to_parameters(self.parameters[member], model.parameters())
+        # A copy: the module's parameters become views of the vector, and may be changed without harm to the run.
+        torch.nn.utils.vector_to_parameters(self.parameters[member].clone(), model.parameters())
         return model
 
 
@@ -71,7 +72,7 @@ class Population:
         config: their common shape.
         seeds: one a member; a member starts from the same parameters whoever else is in the population.
         device: where they live.
-        dtype: float32 or float64. Initial values are drawn in float64 and rounded, so both start from the same point.
+        dtype: float32 or float64. Initial values are drawn in float32 and widened, so both start from the same point.
     """
 
     def __init__(
@@ -99,6 +100,11 @@ class Population:
     def losses(self, parameters: Tensor, layout: Layout, table: Tensor) -> Tensor:
         """Cross-entropy of each member, (M,), for weights on the trie (M, N, V): nats a sentence."""
         return -(table * self.log_conditionals(parameters, layout)).sum((-2, -1))
+
+
+def pick_device(name: str) -> str:
+    """`auto` is a GPU if PyTorch sees one, else the CPU; other names stay."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def compiler_works() -> bool:
@@ -187,12 +193,14 @@ def train(
     table = torch.stack(losses).cpu()
     return Run(
         config, members, kept, torch.stack(log_probs), table, theta.cpu(),
-        _first_divergence(table), time.perf_counter() - start, compiled,
+        _first_divergence(table, log_probs[-1]), time.perf_counter() - start, compiled,
     )  # fmt: skip
 
 
-def _first_divergence(losses: Tensor) -> list[int | None]:
-    diverged = [int(bad[0]) if len(bad := (~column.isfinite()).nonzero()) else None for column in losses.T]
+def _first_divergence(losses: Tensor, final: Tensor) -> list[int | None]:
+    """From the losses (steps, M) before each update, and the log-probabilities (M, S) after the last."""
+    bad = torch.cat([~losses.isfinite(), final.isnan().any(-1)[None]])
+    diverged = [int(column.nonzero()[0]) if column.any() else None for column in bad.T]
     for member, at in enumerate(diverged):
         if at is not None:
             warnings.warn(f"member {member} diverged: its loss is not finite from step {at} on", stacklevel=3)
