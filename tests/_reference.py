@@ -1,4 +1,4 @@
-"""What the engine must agree with, by the plainest route there is: loops over strings, and a transformer on whole sentences.
+"""What the engine must agree with, by the plainest route: loops over strings, and a transformer on whole sentences.
 
 Nothing here looks at the trie, at a layout or at the model's code; only parameters are read, by their names.
 """
@@ -147,5 +147,5 @@ def random_model(config: TransformerConfig, seed: int = 0, dtype: torch.dtype = 
     model = Transformer(config, random).double()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=random, dtype=torch.float64)
+            parameter.add_(torch.randn(parameter.shape, generator=random, dtype=torch.float64), alpha=0.3)
     return model.to(dtype)

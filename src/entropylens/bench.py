@@ -146,7 +146,7 @@ def _one_by_one(config: TransformerConfig, layout: Layout, loss: Callable[[Tenso
             value = loss(model(layout))
             value.backward()
             optimizer.step()
-            losses.append(float(value))
+            losses.append(value.item())
         return losses
 
     return step

@@ -13,7 +13,9 @@ from entropylens.models.trie_kernel import attend, attend_reference, has_kernel,
 from entropylens.tasks.language import Language
 
 DTYPES = [torch.float32, torch.float64]
-needs_compiler = pytest.mark.skipif(not has_kernel(torch.float32), reason="no working C compiler, or ENTROPYLENS_KERNEL=0")
+needs_compiler = pytest.mark.skipif(
+    not has_kernel(torch.float32), reason="no working C compiler, or ENTROPYLENS_KERNEL=0"
+)
 
 
 @pytest.fixture
@@ -52,7 +54,9 @@ def check(qkv: Tensor, path: Tensor, tolerance: float) -> None:
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("lead", [(), (1,), (3,), (2, 2)])
-@pytest.mark.parametrize(("heads", "width"), [(1, 1), (3, 2), (2, 4), (1, 5), (2, 8), (1, 16), (1, 32), (1, 64), (2, 7)])
+@pytest.mark.parametrize(
+    ("heads", "width"), [(1, 1), (3, 2), (2, 4), (1, 5), (2, 8), (1, 16), (1, 32), (1, 64), (2, 7)]
+)
 def test_kernel_equals_its_definition(dtype: torch.dtype, lead: tuple[int, ...], heads: int, width: int) -> None:
     for rows, path in paths(Language(3, 4)).items():
         check(random(*lead, rows, 3, heads, width, dtype=dtype), path, 1e-5 if dtype == torch.float32 else 1e-13)
@@ -138,7 +142,7 @@ def test_kernel_refuses_second_derivatives_rather_than_inventing_them() -> None:
         torch.autograd.grad(grad.square().sum(), qkv)
 
 
-# ---- without a compiler ------------------------------------------------------------------------------------------------
+# ---- without a compiler --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("fresh_look_for_a_compiler")

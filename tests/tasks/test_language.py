@@ -32,7 +32,7 @@ def numbers(language: Language, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(language.n_nodes, language.vocab_size))
 
 
-# ---- the trie ----------------------------------------------------------------------------------------------------
+# ---- the trie ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("v", "t"), SIZES)
@@ -131,9 +131,7 @@ def test_cross_entropy_is_the_same_on_sentences_and_on_edges(language: Language,
 @given(small_languages(), st.integers(0, 999))
 def test_conditionals_rebuild_the_distribution(language: Language, seed: int) -> None:
     p = random_distribution(language.n_sentences, seed)
-    torch.testing.assert_close(
-        language.sentence_log_probs(language.conditionals(p).log()).exp(), p, rtol=1e-12, atol=0
-    )
+    torch.testing.assert_close(language.sentence_log_probs(language.conditionals(p).log()).exp(), p, rtol=1e-12, atol=0)
 
 
 def test_leading_dimensions_are_members() -> None:
@@ -147,7 +145,7 @@ def test_leading_dimensions_are_members() -> None:
         )
 
 
-# ---- what cannot be enumerated ---------------------------------------------------------------------------------------
+# ---- what cannot be enumerated -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("v", "t", "size"), [(10, 7, "10,000,000"), (26, 5, "11,881,376"), (2, 21, "2,097,152")])
@@ -169,7 +167,7 @@ def test_an_empty_language_is_refused(v: int, t: int) -> None:
         Language(v, t)
 
 
-# ---- entropy, cross-entropy, KL ---------------------------------------------------------------------------------------
+# ---- entropy, cross-entropy, KL ------------------------------------------------------------------------------------
 
 
 @FEW
@@ -243,7 +241,7 @@ def test_wrong_length_is_refused() -> None:
         Language(3, 3).check(torch.full((9,), 1 / 9).double())
 
 
-# ---- samples ------------------------------------------------------------------------------------------------------
+# ---- samples -------------------------------------------------------------------------------------------------------
 
 
 def test_a_sample_follows_its_distribution() -> None:

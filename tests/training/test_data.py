@@ -73,7 +73,7 @@ def test_fresh_batches_follow_the_target() -> None:
     torch.testing.assert_close(weights * size, (weights * size).round(), rtol=0, atol=1e-12)
     deviation = (weights.mean(0) - TARGET) / (TARGET * (1 - TARGET) / (n * size)).sqrt().clamp_min(1e-12)
     assert float(deviation.abs().max()) < 4.5
-    assert len(weights.unique(dim=0)) > n / 2
+    assert len(weights.unique(dim=0)) > 100
     assert float(weights.var(0).sum()) == pytest.approx(float((TARGET * (1 - TARGET)).sum()) / size, rel=0.05)
 
 

@@ -34,11 +34,25 @@ def mixed_members(language: Language = LANGUAGE) -> list[Member]:
     rule = rule_pattern(language, "no_repeats", seed=2)
     return [
         Member(0, sparse, Data(), OptimizerConfig("adam", lr=3e-3)),
-        Member(1, smooth, Data("finite", n_samples=30), OptimizerConfig("sgd", lr=0.02, momentum=0.9)),
+        Member(1, smooth, Data("finite", n_samples=30), OptimizerConfig("sgd", lr=3e-3, momentum=0.9)),
         Member(2, rule, Data("fresh", batch_size=16), OptimizerConfig("adamw", lr=2e-3, weight_decay=0.1)),
         Member(3, sparse, Data("finite", n_samples=30, batch_size=8), OptimizerConfig("rmsprop", lr=1e-3, beta2=0.99)),
         Member(4, smooth, Data(), OptimizerConfig("adam", lr=1e-3, beta1=0.5, final_lr=0.1)),
     ]
+
+
+def felt_parameters(config: TransformerConfig) -> Tensor:
+    """(P,) all but the biases of the keys.
+
+    A softmax does not feel these: their gradient is 0 but for rounding, which Adam and RMSprop magnify into steps.
+    """
+    pieces = []
+    for name, parameter in Transformer(config).named_parameters():
+        mask = torch.ones(parameter.numel(), dtype=torch.bool)
+        if name.endswith("qkv.bias"):
+            mask.unflatten(0, (3, -1))[1] = False
+        pieces.append(mask)
+    return torch.cat(pieces)
 
 
 def quiet_train(*args: Any, **fields: Any) -> Run:
@@ -88,7 +102,12 @@ def test_the_same_seed_twice_is_the_same_to_the_bit() -> None:
     torch.manual_seed(1)
     first = quiet_train(SMALL, mixed_members(), steps=20, snapshots=range(0, 20, 7))
     torch.manual_seed(2)
-    same(first, quiet_train(SMALL, mixed_members(), steps=20, snapshots=range(0, 20, 7)), [0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    same(
+        first,
+        quiet_train(SMALL, mixed_members(), steps=20, snapshots=range(0, 20, 7)),
+        [0, 1, 2, 3, 4],
+        [0, 1, 2, 3, 4],
+    )
 
 
 def test_other_seeds_are_other_members() -> None:
@@ -97,7 +116,7 @@ def test_other_seeds_are_other_members() -> None:
     assert len(run.losses[0].unique()) == 3
 
 
-# ---- the plain loop --------------------------------------------------------------------------------------------------
+# ---- the plain loop ------------------------------------------------------------------------------------------------
 
 
 def plain_loop(config: TransformerConfig, member: Member, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -122,17 +141,20 @@ def plain_loop(config: TransformerConfig, member: Member, steps: int) -> Iterato
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
 def test_a_trajectory_is_that_of_the_plain_loop(norm: str) -> None:
     config = TransformerConfig(LANGUAGE, d_model=8, norm=norm)  # type: ignore[arg-type]
-    members, steps = mixed_members(), 20
+    members, steps, felt = mixed_members(), 20, felt_parameters(config)
     run = quiet_train(config, members, steps=steps, snapshots=range(1, steps + 1), dtype=torch.float64)
     for i, member in enumerate(members):
         for step, (loss, parameters, log_p) in enumerate(plain_loop(config, member, steps)):
             assert float(run.losses[step, i]) == pytest.approx(float(loss), abs=1e-10), (i, step)
             torch.testing.assert_close(run.log_probs[step, i], log_p, rtol=0, atol=1e-10)
-        torch.testing.assert_close(run.parameters[i], parameters, rtol=0, atol=1e-10)
+            if step == steps - 1:
+                torch.testing.assert_close(run.parameters[i, felt], parameters[felt], rtol=0, atol=1e-10)
 
 
 def test_training_lowers_the_loss() -> None:
-    members = [Member(0, m.target, Data(), OptimizerConfig(m.optimizer.name, lr=m.optimizer.lr)) for m in mixed_members()]
+    members = [
+        Member(0, m.target, Data(), OptimizerConfig(m.optimizer.name, lr=m.optimizer.lr)) for m in mixed_members()
+    ]
     run = quiet_train(SMALL, members, steps=60)
     assert (run.losses[-1] < run.losses[0] - 0.3).all()
 
@@ -147,7 +169,9 @@ def test_a_diverging_member_is_reported_and_harms_nobody(name: str, dtype: torch
     members = mixed_members()
     healthy = quiet_train(config, members, steps=12, snapshots=[0, 6], dtype=dtype)
     others = [0, 1, 3, 4]
-    wild = Member(2, members[2].target, members[2].data, OptimizerConfig(name, lr=1e200 if dtype.itemsize == 8 else 1e30))
+    wild = Member(
+        2, members[2].target, members[2].data, OptimizerConfig(name, lr=1e200 if dtype.itemsize == 8 else 1e30)
+    )
     with pytest.warns(UserWarning, match=r"member 2 diverged: its loss is not finite from step \d+ on") as caught:
         run = train(config, [*members[:2], wild, *members[3:]], steps=12, snapshots=[0, 6], dtype=dtype)
     assert len(caught) == 1
@@ -170,7 +194,7 @@ def test_divergence_at_the_very_last_update_is_reported_too() -> None:
     assert run.diverged_at == [1]
 
 
-# ---- what a run leaves behind ----------------------------------------------------------------------------------------
+# ---- what a run leaves behind --------------------------------------------------------------------------------------
 
 
 def test_snapshots_are_what_shorter_runs_would_have_left() -> None:
@@ -184,7 +208,9 @@ def test_snapshots_are_what_shorter_runs_would_have_left() -> None:
     assert torch.equal(quiet_train(SMALL, members, steps=4).log_probs[-1], run.log_probs[1])
     untrained = [Transformer(SMALL, generator(m.seed, "init")) for m in members]
     for model, log_p in zip(untrained, run.log_probs[0], strict=True):
-        torch.testing.assert_close(LANGUAGE.sentence_log_probs(model(TrieLayout(LANGUAGE))).double(), log_p, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            LANGUAGE.sentence_log_probs(model(TrieLayout(LANGUAGE))).double(), log_p, rtol=0, atol=1e-5
+        )
     for i, m in enumerate(members[:2]):
         seen = next(batches(LANGUAGE, m.target, m.data, m.seed))
         assert float(run.losses[0, i]) == pytest.approx(float(-(seen * run.log_probs[0, i]).sum()), abs=1e-5)
@@ -214,7 +240,7 @@ def test_both_number_types_start_from_the_same_point() -> None:
     assert torch.equal(narrow.double(), wide)
 
 
-# ---- bad arguments, progress, the choice of compiling ----------------------------------------------------------------
+# ---- bad arguments, progress, the choice of compiling --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("fields", "message"), [
@@ -275,26 +301,28 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.skipif(not compiler_works(), reason="torch.compile needs a C++ compiler (g++, or the one named by CXX)")
 def test_compiled_and_eager_agree() -> None:
     config = TransformerConfig(Language(2, 3), d_model=4, n_layers=1)
-    members = mixed_members(config.language)[:3] if config.language.n_sentences >= 20 else _two(config.language)
+    target = sparse_support(config.language, 5, seed=0)
+    sgd = OptimizerConfig("sgd", lr=0.01, momentum=0.9)
+    members = [
+        Member(0, target, optimizer=OptimizerConfig(lr=3e-3)),
+        Member(1, target, Data("fresh", batch_size=4), sgd),
+    ]
     eager = quiet_train(config, members, steps=30, compiled=False)
     compiled = train(config, members, steps=30, compiled=True)
     assert (eager.compiled, compiled.compiled) == (False, True)
-    same(compiled, eager, [0, 1], [0, 1], 1e-5)
+    felt = felt_parameters(config)
+    torch.testing.assert_close(compiled.parameters[:, felt], eager.parameters[:, felt], rtol=0, atol=1e-5)
+    torch.testing.assert_close(compiled.losses, eager.losses, rtol=0, atol=1e-5)
+    torch.testing.assert_close(compiled.log_probs, eager.log_probs, rtol=0, atol=1e-5)
 
 
-def _two(language: Language) -> list[Member]:
-    target = sparse_support(language, 5, seed=0)
-    sgd = OptimizerConfig("sgd", lr=0.01, momentum=0.9)
-    return [Member(0, target, optimizer=OptimizerConfig("adam", lr=1e-3)), Member(1, target, Data("fresh", batch_size=4), sgd)]
-
-
-# ---- the GPU's path without a GPU --------------------------------------------------------------------------------------
+# ---- the GPU's path without a GPU ----------------------------------------------------------------------------------
 
 
 class OneDevice(TorchDispatchMode):
     """Raises when an operator other than a copy mixes the CPU with the accelerator, played by the meta device."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         copies = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
         devices = {x.device.type for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)}
         if len(devices) > 1 and not copies:

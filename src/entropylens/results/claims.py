@@ -89,9 +89,8 @@ def load_claims(path: Path) -> dict[str, Claim]:
 def _build(kind: Any, entry: Mapping[str, Any], name: str) -> Any:
     known = {f.name for f in fields(kind)}
     if unknown := set(entry) - known:
-        raise ValueError(
-            f"{name}: unknown {', '.join(sorted(unknown))}; {kind.__name__} has {', '.join(sorted(known))}"
-        )
+        names, choices = ", ".join(sorted(unknown)), ", ".join(sorted(known))
+        raise ValueError(f"{name}: unknown {names}; a {kind.__name__.lower()} has {choices}")
     try:
         return kind(**entry)
     except TypeError as error:

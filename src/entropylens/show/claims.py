@@ -50,7 +50,7 @@ def verdict_box(claim: Claim, verdict: Verdict, profile: str) -> HTML:
 
 def _effect(where: str, effect: Interval, unit: str) -> str:
     return (
-        f"<li>{escape(where)}: {effect.mean:+.3f} {escape(unit)}, 95 % interval [{effect.low:+.3f}, {effect.high:+.3f}] "
+        f"<li>{escape(where)}: {effect.mean:+.3f} {escape(unit)}, 95 % [{effect.low:+.3f}, {effect.high:+.3f}] "
         f"(bootstrap [{effect.bootstrap_low:+.3f}, {effect.bootstrap_high:+.3f}])</li>"
     )
 

@@ -48,7 +48,7 @@ def surprise_curve() -> tuple[Figure, str]:
 
 
 @picture
-def sentence_page(language: Language, targets: Mapping[str, Tensor], most_nats: float = 14.0) -> tuple[Figure, str]:
+def sentence_page(language: Language, targets: Mapping[str, Tensor], most_nats: float = 20.0) -> tuple[Figure, str]:
     """Every sentence of the language as one cell, shaded by its surprise: one panel a target.
 
     Symbols 1, 3, 5 … of a sentence choose its column, symbols 2, 4 … its row, coarse before fine.
@@ -149,7 +149,7 @@ def trie(language: Language, p: Tensor, sentence: Tensor) -> tuple[Figure, str]:
     v = language.vocab_size
     levels = [p.reshape(v**t, -1).sum(-1) for t in range(language.length + 1)]
     surprises = [torch.where(m > 0, -m.clamp_min(1e-300).log(), torch.nan) for m in levels]
-    image = icicle(ax, language, surprises, Normalize(0, 14), SHADES)
+    image = icicle(ax, language, surprises, Normalize(0, 20), SHADES)
     ax.set_yticks(
         range(len(levels)),
         ["1 (empty)"] + [str(n) for n in language.level_sizes[1:]] + [f"{language.n_sentences}"],
@@ -191,7 +191,7 @@ def sample_entropies(
         targets: target name to probabilities (S,).
         exact: target name to E[H(p̂)] in nats, n numbers.
     """
-    figure, axes = canvas(len(targets), height=0.6 + 2.5 * len(targets), sharex=True)
+    figure, axes = canvas(len(targets), height=1.2 + 2.4 * len(targets), sharex=True)
     at = np.asarray(sizes, dtype=float)
     fine = np.geomspace(at.min(), at.max(), 200)
     for ax, (name, p) in zip(axes, targets.items(), strict=True):
@@ -244,7 +244,7 @@ def trap(excess: ArrayLike, bias: ArrayLike, to_target: ArrayLike, gap: float, n
                 textcoords="offset points")  # fmt: skip
     ax.annotate(rf"its sample of {n_samples}, $H(\hat p)$", (1, gap), xycoords=("axes fraction", "data"), ha="right",
                 xytext=(0, 4), textcoords="offset points", color=RED)  # fmt: skip
-    ax.annotate("fits better", (0.15, 0.9), (0.5, 0.9), xycoords="axes fraction", va="center",
+    ax.annotate("fits better", (0.5, 0.55), (0.8, 0.55), xycoords="axes fraction", va="center",
                 arrowprops={"arrowstyle": "->"})  # fmt: skip
     ax.set(xlabel="training loss above its minimum (nats)", ylabel=r"$H(q)-H(p)$ (nats)", xlim=(-0.02, None))
     return (

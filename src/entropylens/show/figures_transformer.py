@@ -12,6 +12,7 @@ import torch
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
+from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -154,7 +155,7 @@ def moments(beta2s: Sequence[float], steps: ArrayLike, jumps: Sequence[int]) -> 
         steps: (n, steps) length of each step in learning rates.
         jumps: the two times at which the gradients' scale changes.
     """
-    figure, (top, bottom) = canvas(2, height=5.0)
+    figure, (top, bottom) = canvas(2, height=5.6)
     ages = np.arange(0, 4000)
     for beta2, taken, line in zip(beta2s, np.asarray(steps), LINES, strict=False):
         label = rf"$\beta_2$ = {beta2:g}, memory {1 / (1 - beta2):.0f} steps"
@@ -170,7 +171,9 @@ def moments(beta2s: Sequence[float], steps: ArrayLike, jumps: Sequence[int]) -> 
     bottom.text(sum(jumps) / 2, 0.97, "10 × larger", ha="center", va="top", transform=bottom.get_xaxis_transform(),
                 fontsize=9)  # fmt: skip
     bottom.set(yscale="log", xlabel="step", ylabel="length of a step\n(learning rates)")
-    top.legend(loc="lower right")
+    bottom.set_yticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
+    bottom.yaxis.set_minor_locator(NullLocator())
+    figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=1)
     return (
         figure,
         """Two panels, one line for each beta 2. Above: the share of the second moment that the most recent
