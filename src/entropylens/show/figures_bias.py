@@ -124,7 +124,7 @@ def bias_against_loss(rows: pd.DataFrame, largest: float = 1.0) -> tuple[Figure,
                     label=f"d = {width}")  # fmt: skip
         ax.set(title=REGIME_TITLES.get(regime, regime), ylabel="H(pθ) − H(p_tgt)  (nats)")
     axes[0].legend(ncols=2)
-    axes[-1].set_xlabel("excess loss: KL from what is trained on to pθ  (nats); training moves left")
+    axes[-1].set_xlabel("excess loss, KL(what is seen‖pθ)  (nats);  training goes →")
     axes[-1].invert_xaxis()
     return figure, (
         "Entropy bias against excess loss during training, in nats, one panel a regime, one line a width. Where two "
