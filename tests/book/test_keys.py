@@ -8,9 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from entropylens.book.files import write_atomically
-from entropylens.book.keys import digest, execution_key
+from entropylens.book.keys import execution_key
 from entropylens.book.project import Project
+from entropylens.results.files import digest, write_atomically
 from tests.conftest import write_notebook
 
 PARAMETERS = {"profile": "quick", "device": "auto"}

@@ -15,8 +15,9 @@ from pathlib import Path
 from entropylens.book import provenance
 from entropylens.book.errors import BookError
 from entropylens.book.files import exclusive, replace_folder, restore_folder
-from entropylens.book.keys import digest, digest_files, files_in, surroundings_digest
+from entropylens.book.keys import files_in, surroundings_digest
 from entropylens.book.project import Project
+from entropylens.results.files import digest, digest_files
 
 #: In the site: the digest of what it was built from.
 RECORD = "site.json"

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, a lock that dies with its holder, and processes that die with their parent."""
+"""Folders that are whole or absent, a lock that dies with its holder, and processes that die with their parent."""
 
 from __future__ import annotations
 
@@ -13,20 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from entropylens.book.project import Project
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` such that a reader, or a crash, finds the old file or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)  # mkstemp gives 600, which a web server could not read
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

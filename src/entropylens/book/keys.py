@@ -6,36 +6,19 @@ pinned requirements, the claim registry and the stored results, so that an edit 
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from entropylens.book.project import Project
+from entropylens.results.files import digest, digest_files
 
 #: Parts of the package that no notebook imports.
 _MACHINERY = ("book", "cli.py")
 
 #: Cell metadata that changes what a page shows; all else (folding, time stamps) is an editor's business.
 _CELL_METADATA = ("tags", "mystnb")
-
-
-def digest(*parts: str | bytes) -> str:
-    """Return the SHA-256 of `parts`, in which no two different sequences of parts look the same."""
-    sha = hashlib.sha256()
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        sha.update(len(data).to_bytes(8, "big") + data)
-    return sha.hexdigest()
-
-
-def digest_files(paths: Iterable[Path], base: Path) -> str:
-    """Return a digest of the files' names relative to `base`, and their content."""
-    parts: list[bytes] = []
-    for path in sorted(paths):
-        parts += [path.relative_to(base).as_posix().encode(), path.read_bytes()]
-    return digest(*parts)
 
 
 def files_in(folder: Path) -> list[Path]:

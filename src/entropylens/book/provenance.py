@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from entropylens.book.files import write_atomically
-from entropylens.book.keys import digest, execution_key
+from entropylens.book.keys import execution_key
 from entropylens.book.project import Project
+from entropylens.results.environment import cpu_model, git_state, installed_version
+from entropylens.results.files import digest, write_atomically
 
 
 @dataclass(frozen=True)
@@ -111,35 +109,3 @@ def why_stale(project: Project, profile: str, notebook: Path, surroundings: str 
 def command_for(profile: str, notebooks: list[Path]) -> str:
     """Return the command that brings the copies of `notebooks` up to date."""
     return " ".join(["entropylens run", *(path.stem for path in notebooks), "--profile", profile])
-
-
-def installed_version(distribution: str) -> str:
-    """Return the version of an installed distribution without importing it."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def cpu_model() -> str:
-    """Return the processor's name as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{next(names, platform.processor() or platform.machine())} ({os.cpu_count()} cores)"
-
-
-def git_state(root: Path) -> tuple[str, bool]:
-    """Return the commit that is checked out and whether the tree differs from it; ("unknown", True) outside git."""
-    commit = _git(root, "rev-parse", "HEAD")
-    return (commit or "unknown", commit is None or bool(_git(root, "status", "--porcelain")))
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
