@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from entropylens.results.statistics import mean_interval, paired_contrast, select
+from entropylens.results.statistics import (
+    equivalence,
+    explore,
+    holm,
+    mean_interval,
+    paired_contrast,
+    select,
+    success_rate,
+)
 
 
 def table() -> pd.DataFrame:
@@ -57,11 +65,68 @@ def test_select_names_what_is_missing() -> None:
         select(table(), {"width": 8})
 
 
-def test_the_interval_covers_as_often_as_it_says() -> None:
-    draws = np.random.default_rng(0).normal(0.3, 2.0, size=(4000, 5))
-    t = stats.ttest_1samp(draws, 0.0, axis=1).confidence_interval(0.95)
-    for row in range(3):  # ours is this formula …
-        got = mean_interval(draws[row])
-        np.testing.assert_allclose([got.low, got.high], [t.low[row], t.high[row]])
-    covered = ((t.low < 0.3) & (t.high > 0.3)).mean()  # … which covers 95 ± 1 % at n = 5
-    assert abs(covered - 0.95) < 0.01
+def test_equivalence_is_two_one_sided_tests() -> None:
+    """By hand: both t statistics, against the distribution function."""
+    x = np.array([0.1, -0.2, 0.05, 0.3, -0.1])
+    error = x.std(ddof=1) / np.sqrt(5)
+    by_hand = max(stats.t.sf((x.mean() + 0.5) / error, 4), stats.t.cdf((x.mean() - 0.5) / error, 4))
+    assert equivalence(x, 0.5) == pytest.approx(by_hand, rel=1e-12)
+    assert equivalence(x, 0.5) == equivalence(-x, 0.5)
+
+
+@pytest.mark.parametrize("smallest", [0.05, 0.1, 0.2, 0.3, 0.5])
+def test_equivalence_agrees_with_the_90_percent_interval(smallest: float) -> None:
+    x = np.array([0.1, -0.2, 0.05, 0.3, -0.1, 0.12])
+    ci = stats.ttest_1samp(x, 0).confidence_interval(0.90)
+    assert (equivalence(x, smallest) < 0.05) == (-smallest < ci.low and ci.high < smallest)
+
+
+def test_equivalence_at_its_edges() -> None:
+    assert equivalence([0.1, 0.1], 0.2) == 0.0
+    assert equivalence([0.2, 0.2], 0.2) == 1.0
+    for values, smallest in (([1.0], 0.1), ([1.0, np.nan], 0.1), ([1.0, 2.0], 0.0), ([1.0, 2.0], np.nan)):
+        with pytest.raises(ValueError, match="equivalence needs"):
+            equivalence(values, smallest)
+
+
+def test_equivalence_at_the_bound_is_shown_in_one_case_of_twenty() -> None:
+    draws = np.random.default_rng(3).normal(0.5, 0.2, size=(1000, 8))
+    shown = np.mean([equivalence(row, 0.5) < 0.05 for row in draws])
+    assert shown <= 0.07  # 0.05, and two standard errors of a thousand runs
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (1, 5)])
+def test_a_success_rate_has_clopper_and_pearsons_interval(k: int, n: int) -> None:
+    """Its ends are quantiles of beta distributions."""
+    got = success_rate([True] * k + [False] * (n - k))
+    low = stats.beta.ppf(0.025, k, n - k + 1) if k else 0.0
+    high = stats.beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
+    assert (got.rate, got.n) == (k / n, n)
+    np.testing.assert_allclose([got.low, got.high], [low, high], rtol=1e-9)
+
+
+@pytest.mark.parametrize("outcomes", [[], [0.5], [1, 2], [np.nan]])
+def test_a_success_rate_of_something_else_is_refused(outcomes: list[float]) -> None:
+    with pytest.raises(ValueError, match="0 or 1"):
+        success_rate(outcomes)
+
+
+def test_holm_by_hand() -> None:
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.9, 0.8]), [1.0, 1.0])
+    assert holm([]).shape == (0,)
+
+
+def test_exploratory_contrasts_pay_for_their_number() -> None:
+    got = explore(table(), "x", {"a": ({"arm": "a"}, None), "a − b": ({"arm": "a"}, {"arm": "b"})})
+    assert list(got["contrast"]) == ["a", "a − b"]
+    assert got["effect"].tolist() == pytest.approx([2.5, 1.0])
+    assert got["p"].iloc[0] == pytest.approx(stats.ttest_1samp([1.0, 2.5, 4.0], 0).pvalue)
+    np.testing.assert_allclose(got["p_holm"], holm(got["p"]))
+    same = explore(table().assign(x=0.0), "x", {"a": ({"arm": "a"}, None)})
+    assert same["p"].tolist() == [1.0]
+
+
+def test_a_metric_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="no column 'y'; there are arm, seed, x"):
+        paired_contrast(table(), "y", {"arm": "a"})

@@ -1,63 +1,37 @@
-"""The registry of claims, `book/claims.yml`, and verdicts computed from rows by the rule that is written there.
+"""Verdicts on claims: rows and the rule that was written before them (`book/claims.yml`, see `registry`).
 
 A rule is one contrast, compared with the smallest effect of interest. Its sign is chosen so that the claim predicts an
 effect above zero. `supported`: the whole interval lies above the smallest effect of interest. `refuted`: the whole
 interval lies below it. `inconclusive`: neither, or fewer than five seeds. A rule may name a second condition before
 the run: where the claim fails in the primary one and holds in the second, or the reverse, the verdict is `depends`.
+A claim without a rule, or without rows, is `untested`.
+
+`refuted` may mean three things, which equivalence (TOST) tells apart in `Verdict.finding`: no effect, shown to lie
+within ± the smallest of interest; the opposite effect; or merely one that is not as large as it would have to be.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 
-from entropylens.results.statistics import Interval, paired_contrast
+from entropylens.results.registry import SOURCES, Claim, Rule, load_claims
+from entropylens.results.statistics import Interval, equivalence, mean_interval, paired_values, success_rate
+
+__all__ = [
+    "ENOUGH_SEEDS", "FEWEST_SEEDS", "SOURCES", "VERDICTS", "Claim", "Rule", "Verdict", "combine", "decide",
+    "find_registry", "in_words", "judge", "judge_absence", "load_claims",
+]  # fmt: skip
 
 FEWEST_SEEDS = 5
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How rows become a verdict; everything here is fixed before the run."""
-
-    metric: str
-    """A column, oriented so that the claim predicts a positive contrast."""
-    unit: str
-    smallest_effect: float
-    arm: Mapping[str, object]
-    """Which rows."""
-    primary: Mapping[str, object]
-    """The condition that decides."""
-    versus: Mapping[str, object] | None = None
-    """What the arm is compared with, seed by seed; None compares with zero."""
-    second: Mapping[str, object] | None = None
-    """A condition named beforehand in which the claim may fare differently."""
-
-    @property
-    def hash(self) -> str:
-        """Changes when anything in the rule does."""
-        content = json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One entry of the registry."""
-
-    id: str
-    paper: str
-    claim: str
-    chapter: str
-    source: str
-    confounds: list[str]
-    rule: Rule
+"""Fewer are at most inconclusive."""
+ENOUGH_SEEDS = 10
+"""What the full profile has; from five on a verdict is allowed where a page gives the cost as the reason."""
+VERDICTS = ("supported", "refuted", "depends", "inconclusive", "untested")
 
 
 @dataclass(frozen=True)
@@ -66,35 +40,29 @@ class Verdict:
 
     verdict: str
     condition: str
+    """For `depends`: on what."""
     effect: Interval
     second: Interval | None
+    finding: str = ""
+    """Of a refutation: "no effect", "the opposite", "too small an effect"; "an effect" where none was claimed."""
+    p_absence: float | None = None
+    """p of "the effect lies within ± the smallest of interest" (TOST), in the primary condition; None for a rate."""
+    stale: bool = False
+    """The rows were made by code that has changed since."""
+    rule_changed: bool = False
+    """The rows carry the hash of another rule than the one that was applied: it was changed after the run."""
 
 
-def load_claims(path: Path) -> dict[str, Claim]:
-    """Read the registry.
+def find_registry(start: Path = Path()) -> Path:
+    """Where book/claims.yml lies, seen from `start` (by default the working folder) or a folder above it.
 
     Raises:
-        ValueError: naming the entry and the field that is missing, unknown or given twice.
+        FileNotFoundError: there is none on the way up.
     """
-    claims: dict[str, Claim] = {}
-    for entry in yaml.safe_load(path.read_text(encoding="utf8")):
-        name = entry.get("id", "an entry without id")
-        claim = _build(Claim, {**entry, "rule": _build(Rule, entry.get("rule", {}), name)}, name)
-        if claim.id in claims:
-            raise ValueError(f"{path.name}: {name} is there twice")
-        claims[claim.id] = claim
-    return claims
-
-
-def _build(kind: Any, entry: Mapping[str, Any], name: str) -> Any:
-    known = {f.name for f in fields(kind)}
-    if unknown := set(entry) - known:
-        names, choices = ", ".join(sorted(unknown)), ", ".join(sorted(known))
-        raise ValueError(f"{name}: unknown {names}; a {kind.__name__.lower()} has {choices}")
-    try:
-        return kind(**entry)
-    except TypeError as error:
-        raise ValueError(f"{name}: {str(error).split('() ')[-1]}") from None
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / "book" / "claims.yml").is_file():
+            return folder / "book" / "claims.yml"
+    raise FileNotFoundError("no book/claims.yml here, nor in any folder above")
 
 
 def judge(effect: Interval, smallest: float) -> str:
@@ -104,25 +72,69 @@ def judge(effect: Interval, smallest: float) -> str:
     return "supported" if effect.low > smallest else "refuted" if effect.high < smallest else "inconclusive"
 
 
-def decide(claim: Claim, rows: pd.DataFrame) -> Verdict:
-    """Apply a claim's rule to rows (one a seed and condition)."""
-    rule = claim.rule
+def judge_absence(effect: Interval, p_absence: float, smallest: float) -> str:
+    """The verdict for a claim that predicts no effect: equivalence at 0.05, or an interval beyond ±smallest."""
+    if effect.n < FEWEST_SEEDS:
+        return "inconclusive"
+    if p_absence < 0.05:
+        return "supported"
+    return "refuted" if effect.low > smallest or effect.high < -smallest else "inconclusive"
 
-    def contrast(condition: Mapping[str, object]) -> Interval:
-        versus = None if rule.versus is None else {**rule.versus, **condition}
-        return paired_contrast(rows, rule.metric, {**rule.arm, **condition}, versus)
 
-    primary = contrast(rule.primary)
-    verdict = judge(primary, rule.smallest_effect)
-    if rule.second is None:
-        return Verdict(verdict, "", primary, None)
-    second = contrast(rule.second)
-    other = judge(second, rule.smallest_effect)
-    if {verdict, other} == {"supported", "refuted"}:
+def combine(primary: str, second: str) -> str:
+    """The verdict of two conditions: the primary one's, unless they contradict each other."""
+    return "depends" if {primary, second} == {"supported", "refuted"} else primary
+
+
+def decide(claim: Claim, rows: pd.DataFrame, *, rule_hash: str | None = None, stale: bool = False) -> Verdict:
+    """Apply a claim's rule to rows: the one way to a verdict.
+
+    Args:
+        claim: with a rule.
+        rows: one a seed and condition. Where there is a column `final`, rows of earlier snapshots are left out.
+        rule_hash: the hash that was stored with the rows; None if they were made just now.
+        stale: the rows were made by code that has changed since.
+
+    Raises:
+        ValueError: the claim has no rule, or the rows are not what the rule asks for.
+    """
+    if claim.rule is None:
+        raise ValueError(f"{claim.id} has no rule: it is untested")
+    rule, rows = claim.rule, rows[rows["final"]] if "final" in rows else rows
+    effect, p_absence, verdict = _apply(rule, rows, rule.primary)
+    condition, second = "", None
+    if rule.second is not None:
+        second, _, other = _apply(rule, rows, rule.second)
         holds, fails = (rule.primary, rule.second) if verdict == "supported" else (rule.second, rule.primary)
-        return Verdict("depends", f"holds with {_words(holds)}, not with {_words(fails)}", primary, second)
-    return Verdict(verdict, "", primary, second)
+        verdict = combine(verdict, other)
+        condition = f"holds with {in_words(holds)}, not with {in_words(fails)}" if verdict == "depends" else ""
+    finding = _finding(rule, effect, p_absence) if verdict == "refuted" else ""
+    changed = rule_hash is not None and rule_hash != rule.hash
+    return Verdict(verdict, condition, effect, second, finding, p_absence, stale, changed)
 
 
-def _words(condition: Mapping[str, object]) -> str:
+def _apply(rule: Rule, rows: pd.DataFrame, condition: Mapping[str, object]) -> tuple[Interval, float | None, str]:
+    """Effect, p of its absence, and verdict in one condition."""
+    versus = None if rule.versus is None else {**rule.versus, **condition}
+    values = paired_values(rows, rule.metric, {**rule.arm, **condition}, versus)
+    if rule.test == "rate":
+        r = success_rate(values)
+        effect = Interval(r.rate, r.low, r.high, math.nan, math.nan, r.n)
+        return effect, None, judge(effect, rule.smallest_effect)
+    effect, p = mean_interval(values), equivalence(values, rule.smallest_effect)
+    if rule.test == "absence":
+        return effect, p, judge_absence(effect, p, rule.smallest_effect)
+    return effect, p, judge(effect, rule.smallest_effect)
+
+
+def _finding(rule: Rule, effect: Interval, p_absence: float | None) -> str:
+    if rule.test == "absence":
+        return "an effect"
+    if p_absence is not None and p_absence < 0.05:
+        return "no effect"
+    return "the opposite" if rule.test == "mean" and effect.high < -rule.smallest_effect else "too small an effect"
+
+
+def in_words(condition: Mapping[str, object]) -> str:
+    """A condition as a reader sees it: "regime = fresh, d_model = 64"."""
     return ", ".join(f"{name} = {value}" for name, value in condition.items())
