@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from entropylens.book.project import Project
-from tests.conftest import Command, write_notebook
+from entropylens.cli import main
+from tests.conftest import ROOT, Command, write_notebook
 
 BAD_INPUT = {
     "a misspelled parameter": (["run", "-p", "sedds=1"], ["'sedds'", "did you mean 'seeds'", "choose from: seeds"]),
@@ -58,6 +62,44 @@ def test_outside_a_book_it_says_so(tmp_path_factory: pytest.TempPathFactory) -> 
     )  # fmt: skip
     assert done.returncode == 2
     assert "not inside a book" in done.stderr
+
+
+def test_claims_lists_every_claim(
+    book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, since each new one spends seconds on importing PyTorch."""
+    shutil.copy(ROOT / "book" / "claims.yml", book.root / "book")
+    monkeypatch.chdir(book.notebooks_folder)
+    main(["claims"])
+    table = capsys.readouterr().out.splitlines()
+    assert table[1].split() == ["LE-1a", "untested", "03_low_entropy_bias"]
+    assert table[-1] == "29 untested"
+    main(["claims", "--json"])
+    listed = json.loads(capsys.readouterr().out)
+    assert len(listed) == 29
+    assert {claim["verdict"] for claim in listed} == {"untested"}
+
+
+def test_a_damaged_registry_or_result_is_named_in_one_line(
+    book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(book.root)
+    registry, result = book.root / "book" / "claims.yml", book.root / "results" / "low_entropy.csv"
+    result.parent.mkdir()
+    result.write_text("seed,x\n1,2\n")
+    damage: list[tuple[str, Callable[[], object]]] = [
+        ("No such file", lambda: None),
+        ("T-1: missing 'paper'", lambda: registry.write_text("- id: T-1\n  claim: x\n")),
+        ("results/low_entropy", lambda: shutil.copy(ROOT / "book" / "claims.yml", registry)),
+        ("while parsing", lambda: registry.write_text("- id: [T-1\n")),
+    ]
+    for told, make in damage:
+        make()
+        with pytest.raises(SystemExit) as stopped:
+            main(["claims"])
+        said = capsys.readouterr()
+        assert (stopped.value.code, said.out, len(said.err.splitlines())) == (2, "", 1), said.err
+        assert told in said.err
 
 
 def test_help_answers_at_once() -> None:

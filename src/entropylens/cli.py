@@ -74,6 +74,24 @@ def build(profile: str, fresh: bool) -> None:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
+def claims(as_json: bool) -> None:
+    """List every claim with its verdict, computed from the published results."""
+    from entropylens.book.errors import BadInput
+    from entropylens.results.ledger import as_text, ledger, tally
+
+    try:
+        entries = ledger(_project().root)
+    except (ValueError, OSError) as error:
+        raise BadInput(" ".join(str(error).split())) from error
+    if as_json:
+        click.echo(json.dumps([entry.as_dict() for entry in entries], indent=2, ensure_ascii=False))
+        return
+    click.echo(as_text(entries))
+    click.echo(", ".join(f"{count} {word}" for word, count in tally(entries).items()))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
 @click.option(
     "--width", "widths", type=int, multiple=True, help="A d_model to measure; repeatable.  [default: 8, 16, 32, 64]"
 )

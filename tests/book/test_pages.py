@@ -48,3 +48,12 @@ def test_an_image_without_words_is_a_problem() -> None:
     cell = new_code_cell(outputs=[new_output("display_data", PICTURE)], id="plot")
     (problem,) = _prepare(cell)
     assert problem.startswith("cell plot shows an image without alternative text")
+
+
+def test_links_to_notebooks_lead_to_their_pages() -> None:
+    html = '<a href="03_bias.ipynb">three</a> <a href="03_bias.ipynb#x">x</a> <a href="https://x.org/a.ipynb">far</a>'
+    cell = new_code_cell(outputs=[new_output("execute_result", {"text/html": html, "text/plain": "03_bias.ipynb"})])
+    _prepare(cell)
+    data = cell.outputs[0].data
+    assert data["text/html"] == html.replace("03_bias.ipynb", "03_bias.html")
+    assert data["text/plain"] == "03_bias.ipynb"

@@ -96,8 +96,9 @@ def site_digest(project: Project, profile: str) -> str:
     executed = [project.executed(path, profile) for path in project.notebooks()]
     sources = [
         *files_in(project.root / "book"),
+        *files_in(project.root / "results"),
         *project.notebooks(),
-        *(path for path in executed if path.is_file()),
+        *(path for copy in executed for path in (copy, copy.with_suffix(".json")) if path.is_file()),
         *(project.root / name for name in ("_config.yml", "requirements.txt") if (project.root / name).is_file()),
     ]
     machinery = files_in(project.package / "book")

@@ -16,7 +16,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from entropylens.book import pages, provenance
+from entropylens.book import execution, pages, provenance
+from entropylens.book.build import chapters, documents
 from entropylens.book.keys import surroundings_digest
 from entropylens.book.project import Project
 
@@ -50,6 +51,17 @@ def swap_in_executed_copy(app: Sphinx, docname: str, source: list[str]) -> None:
     if record:
         executed.cells.append(pages.colophon(record))
     source[0] = nbformat.writes(executed)
+
+
+def tell_the_cost(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Fill in what execution cost, on the page that asks for it (event `source-read`)."""
+    if execution.MARKER not in source[0] or Path(app.env.doc2path(docname)).suffix != ".md":
+        return
+    project = Project(Path(app.srcdir))
+    notebooks = chapters(project, documents(project))
+    told = execution.tables(project, app.config.entropylens_profile, notebooks)
+    source[0] = source[0].replace(execution.MARKER, told)
+    app.env.note_reread()
 
 
 def _surroundings(app: Sphinx, project: Project) -> str:
@@ -95,5 +107,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     drop_thebe(app)
     app.connect("config-inited", configure)
     app.connect("source-read", swap_in_executed_copy)
+    app.connect("source-read", tell_the_cost)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

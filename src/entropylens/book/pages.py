@@ -6,6 +6,7 @@ A picture's alternative text can be given where the picture is made, `display(fi
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import nbformat
@@ -26,6 +27,7 @@ def prepare(notebook: nbformat.NotebookNode) -> list[str]:
         if "injected-parameters" in cell.metadata.get("tags", []):
             _hide(cell)
         cell.outputs = _without_progress_bars(cell.outputs)
+        _lead_to_pages(cell.outputs)
         if not _describe_images(cell):
             problems.append(f"cell {cell.id} shows an image without alternative text; {_REMEDY}")
     return problems
@@ -52,6 +54,17 @@ def _without_progress_bars(outputs: list[Any]) -> list[Any]:
 
 def _steady_lines(text: str) -> str:
     return "\n".join(line for line in text.split("\n") if "\r" not in line)
+
+
+def _lead_to_pages(outputs: list[Any]) -> None:
+    """Let links to notebooks, which work in JupyterLab, lead to their pages: Sphinx does not look into raw HTML."""
+    for output in outputs:
+        data = output.get("data", {})
+        if "text/html" in data:
+            data["text/html"] = _NOTEBOOK_LINK.sub(r"\1.html\2", data["text/html"])
+
+
+_NOTEBOOK_LINK = re.compile(r'(href="\w+)\.ipynb((?:#[^"]*)?")')
 
 
 def _describe_images(cell: Any) -> bool:

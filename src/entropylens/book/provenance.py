@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
+import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -35,6 +37,7 @@ class Provenance:
     threads: int
     commit: str
     dirty: bool
+    gpu: str = "unknown"
 
 
 def record(
@@ -64,6 +67,7 @@ def record(
         threads=threads,
         commit=commit,
         dirty=dirty,
+        gpu=gpu_model(),
     )
 
 
@@ -109,3 +113,14 @@ def why_stale(project: Project, profile: str, notebook: Path, surroundings: str 
 def command_for(profile: str, notebooks: list[Path]) -> str:
     """Return the command that brings the copies of `notebooks` up to date."""
     return " ".join(["entropylens run", *(path.stem for path in notebooks), "--profile", profile])
+
+
+@functools.cache
+def gpu_model() -> str:
+    """Return the first NVIDIA GPU's name as its driver tells it, or "none"; PyTorch is not imported for that."""
+    try:
+        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return done.stdout.partition("\n")[0].strip() or "none"

@@ -76,7 +76,10 @@ def load_claims(path: Path) -> dict[str, Claim]:
     Raises:
         ValueError: naming the entry and the field that is missing, unknown, of the wrong kind, or given twice.
     """
-    entries = yaml.safe_load(path.read_text(encoding="utf8"))
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name}: {error}") from error
     if not isinstance(entries, list):
         raise ValueError(f"{path.name}: a list of claims is expected")
     claims: dict[str, Claim] = {}

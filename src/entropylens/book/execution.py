@@ -1,0 +1,118 @@
+"""The page that tells what executing the book has cost: tables in Markdown, made while Sphinx builds.
+
+They come from the records beside the executed copies and from those of the published results. No notebook reads them,
+so that a notebook's cost is not among the things that make another one stale.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from entropylens.book import provenance
+from entropylens.book.project import Project
+
+MARKER = "%execution-tables%"
+"""In book/execution.md; replaced by the tables."""
+
+_NOTEBOOKS = ("notebook", "seconds", "cells", "device", "date", "made with")
+_EXPERIMENTS = ("experiment", "seconds", "populations", "profile", "date", "made with")
+
+
+@dataclass
+class Makings:
+    """The distinct circumstances on a page, so that a table refers to them by number."""
+
+    known: list[str] = field(default_factory=list)
+
+    def number(self, *facts: str) -> str:
+        """Return the number of these circumstances, counting from 1."""
+        words = ", ".join(facts)
+        if words not in self.known:
+            self.known.append(words)
+        return f"({self.known.index(words) + 1})"
+
+    def listing(self) -> str:
+        """Return all of them as a numbered list."""
+        return "\n".join(f"{number}. {words}" for number, words in enumerate(self.known, 1))
+
+
+def tables(project: Project, profile: str, notebooks: Sequence[Path]) -> str:
+    """Return the tables, that of experiments only if there are published results.
+
+    Args:
+        project: the book.
+        profile: whose executed copies are published.
+        notebooks: the chapters, in the book's order.
+    """
+    makings = Makings()
+    rows = [_notebook(project, profile, path, makings) for path in notebooks]
+    seconds = sum(record.seconds for path in notebooks if (record := provenance.read(project, profile, path)))
+    parts = [
+        f"## Notebooks, profile {profile}",
+        f"All of them together took {_duration(seconds)}; several are executed at a time.",
+        _table(_NOTEBOOKS, rows),
+    ]
+    results = sorted((project.root / "results").glob("*.json"))
+    if experiments := [row for path in results if (row := _experiment(path, makings))]:
+        parts += [
+            "## Experiments",
+            "Their results are stored, and not computed again for each build. Seconds are summed over processes.",
+            _table(_EXPERIMENTS, experiments),
+        ]
+    return "\n\n".join([*parts, "## Made with", makings.listing()])
+
+
+def _notebook(project: Project, profile: str, path: Path, makings: Makings) -> list[str]:
+    link, record = f"[{path.stem}](../notebooks/{path.name})", provenance.read(project, profile, path)
+    if record is None:
+        return [link, "not executed", *[""] * (len(_NOTEBOOKS) - 2)]
+    cells = json.loads(project.executed(path, profile).read_text(encoding="utf-8"))["cells"]
+    executed = sum(cell.get("execution_count") is not None for cell in cells)
+    versions = f"Python {record.python}, PyTorch {record.torch}, entropylens {record.entropylens}"
+    machine = f"{record.cpu}, {record.threads} thread(s), GPU: {record.gpu}"
+    made = makings.number(versions, _commit(record.commit, record.dirty), machine)
+    return [link, f"{record.seconds:.1f}", str(executed), record.device, _day(record.date), made]
+
+
+def _experiment(path: Path, makings: Makings) -> list[str] | None:
+    """Return a row from an experiment's provenance, or None for a file that is not one."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        populations: list[Mapping[str, Any]] = list(record["populations"].values())
+        seconds = sum(p["seconds"] + p.get("measuring_seconds", 0.0) for p in populations)
+        days = sorted({_day(p["date"]) for p in populations})
+        made = dict.fromkeys(makings.number(*_circumstances(p)) for p in populations)
+        name, profile, first, last = str(record["experiment"]), str(record["profile"]), days[0], days[-1]
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+    date = first if first == last else f"{first} to {last}"
+    return [name, f"{seconds:.0f}", str(len(populations)), profile, date, ", ".join(made)]
+
+
+def _circumstances(population: Mapping[str, Any]) -> list[str]:
+    """Return what is known about how a population was computed, as words."""
+    told = {"python": "Python {}", "torch": "PyTorch {}", "device": "device {}", "cpu": "{}", "threads": "{} thread(s)"}
+    facts = [words.format(population[key]) for key, words in told.items() if key in population]
+    return [*facts, _commit(str(population["commit"]), bool(population["dirty"]))]
+
+
+def _day(date: str) -> str:
+    """Return the day of an ISO date, with hyphens at which no line breaks."""
+    return date[:10].replace("-", "\N{NON-BREAKING HYPHEN}")
+
+
+def _commit(commit: str, dirty: bool) -> str:
+    return f"commit `{commit[:10]}`" + (" and uncommitted changes" if dirty else "")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

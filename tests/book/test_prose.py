@@ -1,0 +1,147 @@
+"""No page tells a measured number that nobody computed: numbers in prose come from results, or are declared here.
+
+Looked for, in Markdown outside of code, formulas, links and roles: decimals, thousands, and numbers with a unit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, write_notebook
+
+UNITS = (
+    "nats?|bits?|%|percent|percentage points?|points?|×|x|times|s|ms|seconds?|minutes?|hours?|min|h|MB|GB|"
+    "steps?|seeds?|models?|neurons?|samples?|tokens?|epochs?|standard (?:deviations?|errors?)|learning rates?"
+)
+NUMBER = re.compile(
+    r"(?<![\w.])[+\-−±~≈]?"
+    rf"(?:\d{{1,3}}(?:,\d{{3}})+|\d*\.\d+(?:e[+\-]?\d+)?|\d+(?=[\s\u00a0\u202f]?(?:{UNITS})(?!\w)))"
+    r"(?!\w|\.\d)"
+)
+"""1,234 or 0.5 or 12 nats; not chapter 3, d = 64 or 2504.18929."""
+
+NOT_PROSE = [
+    re.compile(r"^(`{3,}|~{3,})(?!\{).*?^\1\s*$", re.DOTALL | re.MULTILINE),  # code; directives are prose
+    re.compile(r"^:\w[\w-]*:.*$", re.MULTILINE),  # a directive's options
+    re.compile(r"^```\{[^\n]*$", re.MULTILINE),
+    re.compile(r"<[^>]*>"),  # HTML, and addresses in angles
+    re.compile(r"\$\$.*?\$\$", re.DOTALL),
+    re.compile(r"\$[^$]+\$"),
+    re.compile(r"\{[\w:]+\}`[^`]*`"),  # roles: glue, cite, prf:ref …
+    re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL),
+    re.compile(r"(?<=\])\([^)]*\)"),  # where a link leads
+    re.compile(r"https?://\S+"),
+    re.compile(r"arXiv:\S+|\b\d{4}\.\d{5}\b"),
+]
+
+DECLARED = {
+    r"95 %": "the level of every interval",
+    r"\d+ minutes to read": "a guess of ours, for the reader's planning",
+    r"2 layers, 2 heads": "the models' declared size",
+}
+"""What may stand on any page, and why."""
+
+DECLARED_ON = {
+    "02_a_transformer_in_your_head": {r"for example 0\.999": "the value that the seed's quick check asks about"},
+    "03_low_entropy_bias": {
+        r"cosine to 2 %": "the declared end of the learning rate's schedule",
+        r"0\.2 nats below": "an imagined model in a quick check",
+    },
+}
+"""What may stand on one page, and why."""
+
+
+def prose(markdown: str) -> str:
+    """The words of a Markdown text, with all that is no prose blanked."""
+    for pattern in NOT_PROSE:
+        markdown = pattern.sub(" ", markdown)
+    return markdown
+
+
+def typed_numbers(markdown: str, page: str) -> list[str]:
+    """Numbers that look measured, were typed by hand, and are not declared for the page."""
+    text = prose(markdown)
+    for pattern in (*DECLARED, *DECLARED_ON.get(page, {})):
+        text = re.sub(pattern.replace(" ", r"\s+"), " ", text)
+    return [text[m.start() : m.end() + 14].strip().replace("\n", " ") for m in NUMBER.finditer(text)]
+
+
+def complaints(path: Path) -> list[str]:
+    """One line a number: notebook, cell, and the number with what follows it."""
+    if path.suffix == ".md":
+        return [f"{path.name}: {n!r}" for n in typed_numbers(path.read_text(encoding="utf-8"), path.stem)]
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    words = [(c["id"], "".join(c["source"])) for c in cells if c["cell_type"] == "markdown"]
+    return [f"{path.name}, cell {name}: {n!r}" for name, text in words for n in typed_numbers(text, path.stem)]
+
+
+PAGES = sorted((ROOT / "notebooks").glob("*.ipynb")) + sorted((ROOT / "book").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_numbers_in_prose_come_from_results(path: Path) -> None:
+    found = complaints(path)
+    assert found == [], "render them, see `entropylens.show.prose.tell`, or declare them here with a reason"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("The model ends 0.13 nats below.", "0.13"),
+        ("It ends at −0.131.", "−0.131"),
+        ("a drop of\n12 nats", "12"),
+        ("It took 40 seconds.", "40"),
+        ("after 600 steps", "600"),
+        ("a share of 37%", "37"),
+        ("a share of 37 % of it", "37"),
+        ("It is 12× faster", "12"),
+        ("3,905 positions", "3,905"),
+        ("| d = 8 | +0.25 |", "+0.25"),
+        ("p = .003", ".003"),
+        ("about 1.5e-3 of it", "1.5e-3"),
+        ("```{exercise} Try\n:label: ex\nReach 0.25 nats.\n```", "0.25"),
+        (":::{admonition} Why\n:class: tip\nAll of 0.7 nats.\n:::", "0.7"),
+        ("{glue:text}`n` seeds, and 0.4 of them", "0.4"),
+        ("[a table](x.md) of 0.5 and $x$", "0.5"),
+    ],
+)
+def test_a_typed_number_is_found(text: str, number: str) -> None:
+    (found,) = typed_numbers(text, "any")
+    assert found.startswith(number)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "In chapter 3, claim 1a, at d = 64 with d ∈ {8, 16, 32, 64}.",
+        "{glue:text}`bias:+.3f` nats, with `x = 0.5` and $0.5$ and $$\n0.25\n$$",
+        "```python\nx = 0.5\n```\n~~~\n0.7 nats\n~~~",
+        "[arXiv:2504.18929](https://arxiv.org/abs/2504.18929) and <https://x.org/1.5>",
+        "the 95 % interval; 25 minutes to read; of 2025",
+        ":::{figure} x.png\n:width: 0.5\n:::",
+        "{cite:t}`lam2026energy` says so",
+        "version 3.11.7 of it",
+    ],
+)
+def test_what_is_no_measurement_passes(text: str) -> None:
+    assert typed_numbers(text, "any") == []
+
+
+def test_a_complaint_names_notebook_cell_and_number(tmp_path: Path) -> None:
+    cells = ["#md # One\n\nGood: {glue:text}`x:.2f` nats.", "x = 0.5", "#md It ends 0.13 nats below."]
+    notebook = write_notebook(tmp_path / "01_one.ipynb", cells)
+    assert complaints(notebook) == ["01_one.ipynb, cell cell-3: '0.13 nats below.'"]
+
+
+@pytest.mark.parametrize("page", list(DECLARED_ON))
+def test_every_exception_is_still_needed(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An allow-list that is longer than it has to be hides what it should find."""
+    path = next(path for path in PAGES if path.stem == page)
+    exceptions = DECLARED_ON[page]
+    for pattern in exceptions:
+        monkeypatch.setitem(DECLARED_ON, page, {p: why for p, why in exceptions.items() if p != pattern})
+        assert complaints(path), f"nothing on the page needs {pattern}"
