@@ -19,7 +19,7 @@ REGISTRY = Path(__file__).parents[2] / "book" / "claims.yml"
 def claim(**rule: object) -> Claim:
     basis = {"metric": "x", "unit": "nats", "smallest_effect": 0.1, "arm": {"d": 64}, "primary": {"regime": "fresh"}}
     made = Rule(**{**basis, **rule})  # type: ignore[arg-type]
-    return Claim("T-1", "nobody", "Big is <more>.", "More is big.", "P", "none", ["luck"], "fake", made)
+    return Claim("T-1", "nobody", "Big is <more>.", "More is big.", "P", "none", ["luck"], "how big", "fake", made)
 
 
 def rows(fresh: float, finite: float = 0.0, n: int = 8, noise: float = 0.02, small: float = 0.0) -> pd.DataFrame:
@@ -100,10 +100,16 @@ def test_a_rate_is_judged_by_its_exact_interval(successes: int, verdict: str) ->
     assert "bootstrap" not in verdict_box(claim(test="rate", smallest_effect=0.5), got, "full").data
 
 
-def test_only_the_last_snapshot_is_judged() -> None:
-    late = rows(0.5).assign(final=True)
-    got = decide(claim(), pd.concat([late, rows(-3.0).assign(final=False)]))
+@pytest.mark.parametrize("column", ["final", "main"])
+def test_earlier_snapshots_and_variations_of_the_design_are_not_judged(column: str) -> None:
+    others = rows(-3.0).assign(**{column: False})
+    got = decide(claim(), pd.concat([rows(0.5).assign(**{column: True}), others]))
     assert got == decide(claim(), rows(0.5))
+
+
+def test_rows_that_a_rule_does_not_tell_apart_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"more than one row a seed with .*'regime': 'fresh'.*: add conditions"):
+        decide(claim(), pd.concat([rows(0.5), rows(0.4)]))
 
 
 def test_old_code_and_a_changed_rule_are_told() -> None:

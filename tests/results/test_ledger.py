@@ -30,7 +30,7 @@ TOLD = (
 def root(tmp_path: Path) -> Path:
     """Three claims: one with two conditions, one with one, one that nobody has tested."""
     common = {"claim": "Big <is> more.", "says": "More.", "source": "P", "confounds": ["luck"]}
-    tested = {**common, "paper": "ren2025lowentropy", "chapter": "03_x", "experiment": "fake"}
+    tested = {**common, "paper": "ren2025lowentropy", "chapter": "03_x", "experiment": "fake", "quantity": "x"}
     entries = [
         {**tested, "id": "A", "rule": {**RULE, "second": {"regime": "finite"}}},
         {**tested, "id": "B", "rule": RULE},

@@ -83,6 +83,7 @@ DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown test": ({"rule": {"test": "median"}}, "T-1, rule: test must be one of mean, absence, rate"),
     "a rate of more than one": ({"rule": {"test": "rate", "smallest_effect": 2}}, "T-1, rule: a rate is compared"),
     "a rule without an experiment": ({"experiment": None}, "T-1: a claim with a rule needs experiment"),
+    "a rule in no words": ({"quantity": None}, "T-1: a claim with a rule needs quantity"),
     "a rule without a chapter": ({"chapter": None}, "T-1: a claim with a rule needs chapter"),
 }
 
@@ -103,7 +104,7 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
 
 
 def test_a_claim_may_do_without_a_rule(tmp_path: Path) -> None:
-    assert load(tmp_path, entry(rule=None, chapter=None, experiment=None))["T-1"].rule is None
+    assert load(tmp_path, entry(rule=None, chapter=None, experiment=None, quantity=None))["T-1"].rule is None
 
 
 def test_other_damage_is_named_too(tmp_path: Path) -> None:

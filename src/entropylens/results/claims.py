@@ -15,11 +15,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from entropylens.results.registry import SOURCES, Claim, Rule, load_claims
+from entropylens.results.registry import SOURCES, Claim, Rule, find_registry, load_claims
 from entropylens.results.statistics import Interval, equivalence, mean_interval, paired_values, success_rate
 
 __all__ = [
@@ -31,6 +30,9 @@ FEWEST_SEEDS = 5
 """Fewer are at most inconclusive."""
 ENOUGH_SEEDS = 10
 """What the full profile has; from five on a verdict is allowed where a page gives the cost as the reason."""
+JUDGED = ("final", "main")
+"""Columns that mark what a rule is about, where rows have them: the end of training, and no earlier snapshot; the main
+design, and none of the variations around it, such as other targets or norms, which are exploratory."""
 VERDICTS = ("supported", "refuted", "depends", "inconclusive", "untested")
 
 
@@ -51,18 +53,6 @@ class Verdict:
     """The rows were made by code that has changed since."""
     rule_changed: bool = False
     """The rows carry the hash of another rule than the one that was applied: it was changed after the run."""
-
-
-def find_registry(start: Path = Path()) -> Path:
-    """Where book/claims.yml lies, seen from `start` (by default the working folder) or a folder above it.
-
-    Raises:
-        FileNotFoundError: there is none on the way up.
-    """
-    for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / "book" / "claims.yml").is_file():
-            return folder / "book" / "claims.yml"
-    raise FileNotFoundError("no book/claims.yml here, nor in any folder above")
 
 
 def judge(effect: Interval, smallest: float) -> str:
@@ -91,7 +81,7 @@ def decide(claim: Claim, rows: pd.DataFrame, *, rule_hash: str | None = None, st
 
     Args:
         claim: with a rule.
-        rows: one a seed and condition. Where there is a column `final`, rows of earlier snapshots are left out.
+        rows: one a seed and condition, once those that a column of `JUDGED` excludes are left out.
         rule_hash: the hash that was stored with the rows; None if they were made just now.
         stale: the rows were made by code that has changed since.
 
@@ -100,7 +90,9 @@ def decide(claim: Claim, rows: pd.DataFrame, *, rule_hash: str | None = None, st
     """
     if claim.rule is None:
         raise ValueError(f"{claim.id} has no rule: it is untested")
-    rule, rows = claim.rule, rows[rows["final"]] if "final" in rows else rows
+    rule = claim.rule
+    for column in JUDGED:
+        rows = rows[rows[column]] if column in rows else rows
     effect, p_absence, verdict = _apply(rule, rows, rule.primary)
     condition, second = "", None
     if rule.second is not None:

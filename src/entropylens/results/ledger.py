@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from entropylens.results.claims import VERDICTS, Claim, Verdict, decide, in_words, load_claims
+from entropylens.results.claims import VERDICTS, Claim, Verdict, decide, find_registry, in_words, load_claims
 from entropylens.results.reference import Reference, load_reference
 
 Loader = Callable[[Path, str], Reference | None]
@@ -67,17 +67,18 @@ class Entry:
         }
 
 
-def ledger(root: Path, load: Loader = load_reference) -> list[Entry]:
+def ledger(root: Path | None = None, load: Loader = load_reference) -> list[Entry]:
     """Every claim in the order of the registry, decided wherever it has a rule and published rows.
 
     Args:
-        root: the folder that holds `book/claims.yml` and `results/`.
+        root: the folder that holds `book/claims.yml` and `results/`; None for that of the working folder's project.
         load: where an experiment's published rows come from.
 
     Raises:
         ValueError: the registry or a file of results is damaged, or rows do not hold what a rule asks for; the message
             names the claim or the file.
     """
+    root = root or find_registry().parents[1]
     once = functools.cache(functools.partial(load, root))
     return [_entry(claim, once) for claim in load_claims(root / "book" / "claims.yml").values()]
 

@@ -64,18 +64,34 @@ class Claim:
     """The notebook's stem; None as long as there is none."""
     confounds: list[str]
     """What could make it look true, or false, for another reason."""
+    quantity: str | None = None
+    """The rule's metric in words."""
     experiment: str | None = None
     """Whose reference rows the rule is applied to; no part of the rule, nor of its hash."""
     rule: Rule | None = field(default=None)
     """None as long as there is no chapter: then the claim is untested."""
 
 
-def load_claims(path: Path) -> dict[str, Claim]:
-    """Read the registry.
+def find_registry(start: Path = Path()) -> Path:
+    """Where book/claims.yml lies, seen from `start` (by default the working folder) or a folder above it.
 
     Raises:
+        FileNotFoundError: there is none on the way up.
+    """
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / "book" / "claims.yml").is_file():
+            return folder / "book" / "claims.yml"
+    raise FileNotFoundError("no book/claims.yml here, nor in any folder above")
+
+
+def load_claims(path: Path | None = None) -> dict[str, Claim]:
+    """Read the registry, by default the one that `find_registry` finds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
         ValueError: naming the entry and the field that is missing, unknown, of the wrong kind, or given twice.
     """
+    path = path or find_registry()
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf8"))
     except yaml.YAMLError as error:
@@ -101,7 +117,7 @@ def _claim(entry: dict[str, Any], name: str) -> Claim:
         rule = _build(Rule, rule, f"{name}, rule")
         _check_rule(rule, name)
     claim: Claim = _build(Claim, {**entry, "rule": rule}, name)
-    for needed in ("chapter", "experiment") if rule else ():
+    for needed in ("chapter", "experiment", "quantity") if rule else ():
         if getattr(claim, needed) is None:
             raise ValueError(f"{name}: a claim with a rule needs {needed}")
     return claim
@@ -142,7 +158,7 @@ def _conditions(value: object) -> bool:
 _WORDS = (_words, "words")
 _CONDITIONS = (_conditions, "columns and values")
 _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("id", "paper", "claim", "says", "chapter", "experiment", "metric", "unit"), _WORDS),
+    **dict.fromkeys(("id", "paper", "claim", "says", "chapter", "experiment", "quantity", "metric", "unit"), _WORDS),
     **dict.fromkeys(("arm", "primary", "versus", "second"), _CONDITIONS),
     "source": (lambda value: value in SOURCES, f"one of {', '.join(SOURCES)}"),
     "confounds": (_list_of_words, "a list of words, and not empty"),

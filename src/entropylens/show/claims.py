@@ -7,7 +7,7 @@ from html import escape
 
 from IPython.display import HTML
 
-from entropylens.results.claims import ENOUGH_SEEDS, FEWEST_SEEDS, SOURCES, Claim, Rule, Verdict, in_words
+from entropylens.results.claims import ENOUGH_SEEDS, FEWEST_SEEDS, SOURCES, Claim, Verdict, in_words
 from entropylens.results.ledger import Entry
 from entropylens.results.statistics import Interval
 
@@ -17,7 +17,7 @@ MARKS = {"supported": "✓", "refuted": "✗", "depends": "◐", "inconclusive":
 def claim_box(claim: Claim) -> HTML:
     """What is claimed, who says so, what may fool us, and the rule, with its hash."""
     confounds = "".join(f"<li>{escape(c)}</li>" for c in claim.confounds)
-    rule = rule_in_words(claim.rule) if claim.rule else "No rule has been written yet: the claim is untested."
+    rule = rule_in_words(claim) if claim.rule else "No rule has been written yet: the claim is untested."
     return _box(
         "note",
         f"Claim {claim.id}",
@@ -27,11 +27,13 @@ def claim_box(claim: Claim) -> HTML:
     )
 
 
-def rule_in_words(rule: Rule) -> str:
+def rule_in_words(claim: Claim) -> str:
     """The rule as a sentence of HTML, with its hash."""
-    contrast = f"{rule.metric} with {in_words(rule.arm)}" + (f" minus {in_words(rule.versus)}" if rule.versus else "")
+    rule = claim.rule
+    assert rule is not None, "there is nothing to put into words"
+    contrast = f"with {in_words(rule.arm)}" + (f", minus the same with {in_words(rule.versus)}" if rule.versus else "")
     also = f"; also with {in_words(rule.second)}" if rule.second else ""
-    told = f"Rule, written before the run: {contrast}, decided with {in_words(rule.primary)}{also}."
+    told = f"Rule, written before the run: {claim.quantity}; {contrast}; decided with {in_words(rule.primary)}{also}."
     size = f"{rule.smallest_effect:g} {rule.unit}"
     decision = {
         "mean": f"Supported if the 95 % interval over seeds lies above {size}, refuted if it lies below.",
