@@ -20,6 +20,7 @@ from entropylens import __version__
 if TYPE_CHECKING:
     from entropylens.book.execute import Outcome
     from entropylens.book.project import Project
+    from entropylens.results.publish import Order
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,6 +92,78 @@ def claims(as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@click.option("--profile", default="quick", show_default=True, help="quick (minutes) or full (what the book shows).")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--jobs", type=int, default=None, help="Populations computed at a time.  [default: one per core]")
+@click.option("--fresh", is_flag=True, help="Compute even what is stored.")
+@click.option("--scheduler", default=None, metavar="tcp://HOST:PORT", help="Compute on a Dask cluster.")
+@click.option("--dry-run", is_flag=True, help="Say what would be computed, and how long it takes; compute nothing.")
+def compute(
+    experiments: tuple[str, ...],
+    profile: str,
+    device: str,
+    jobs: int | None,
+    fresh: bool,
+    scheduler: str | None,
+    dry_run: bool,
+) -> None:
+    """Fill the store: train and measure populations. The full profile's rows become those that the book shows."""
+    from entropylens.book.project import DEVICES, PROFILES, check_choice
+    from entropylens.experiments import EXPERIMENTS
+    from entropylens.results.publish import Order, plan
+
+    project = _project()
+    check_choice("profile", profile, PROFILES)
+    if check_choice("device", device, DEVICES) == "cuda":
+        _need_a_gpu()
+    if jobs is not None:
+        _at_least_one("--jobs", jobs)
+    for name in experiments:
+        check_choice("experiment", name, tuple(EXPERIMENTS))
+    for name in experiments or EXPERIMENTS:
+        order = Order(project.root, EXPERIMENTS[name], profile, device, fresh)
+        click.echo(plan(order))
+        if not dry_run:
+            click.echo(_execute(order, jobs, scheduler))
+
+
+@cli.command()
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@click.option("--sample", type=int, default=1, show_default=True, help="Populations of each experiment.")
+@click.option("--budget", type=float, default=None, help="Core-seconds; fewer populations if that is too little.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the populations.")
+@click.option("--jobs", type=int, default=None, help="Populations computed at a time.  [default: one per core]")
+@click.option("--attest", "attesting", is_flag=True, help="If they agree, stamp the rows with today's code.")
+def verify(
+    experiments: tuple[str, ...], sample: int, budget: float | None, seed: int, jobs: int | None, attesting: bool
+) -> None:
+    """Compute random published rows again and compare; exit 1 if they differ."""
+    from entropylens.book.errors import BookError
+    from entropylens.book.project import check_choice
+    from entropylens.experiments import EXPERIMENTS
+    from entropylens.results.verify import attest
+    from entropylens.results.verify import verify as recompute
+
+    project = _project()
+    _at_least_one("--sample", sample)
+    for name in experiments:
+        check_choice("experiment", name, tuple(EXPERIMENTS))
+    try:
+        for name in experiments or EXPERIMENTS:
+            experiment = EXPERIMENTS[name]
+            checks = recompute(project.root, experiment, sample=sample, budget=budget, seed=seed, jobs=jobs)
+            for check in checks:
+                click.echo(f"{name} {check}")
+            if attesting:
+                click.echo(f"{name}: attested, code {attest(project.root, experiment, checks)}")
+            elif not all(check.agrees for check in checks):
+                raise BookError(f"{name}: what was computed again differs from what is published")
+    except (LookupError, ValueError) as error:
+        raise BookError(str(error)) from None
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects instead of a table.")
 @click.option(
     "--width", "widths", type=int, multiple=True, help="A d_model to measure; repeatable.  [default: 8, 16, 32, 64]"
@@ -144,6 +217,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error), 1)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
+
+
+def _execute(order: Order, jobs: int | None, scheduler: str | None) -> str:
+    from entropylens.book.errors import BadInput
+    from entropylens.results.publish import execute
+
+    try:
+        return execute(order, jobs, scheduler)
+    except ModuleNotFoundError as error:
+        raise BadInput(f"--scheduler needs the package {error.name}: pip install distributed") from None
+    except (OSError, ValueError) as error:
+        if scheduler is None:
+            raise
+        raise BadInput(f"--scheduler {scheduler}: {error}") from None
 
 
 def _fail(message: str, status: int) -> None:

@@ -13,14 +13,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from entropylens.experiments.experiment import Experiment, run_live
 from entropylens.measures.distribution import bias
 from entropylens.models.transformer import TransformerConfig
 from entropylens.tasks.language import Language
-from entropylens.tasks.targets import autoregressive_dirichlet
 from entropylens.training.data import Data, finite_sample
 from entropylens.training.optimizers import OptimizerConfig
-from entropylens.training.parallel import count_steps, map_processes
-from entropylens.training.population import Member, Run, train
+from entropylens.training.spec import MemberSpec, PopulationSpec, TargetSpec
 
 N_SAMPLES = 2000
 REGIMES = {
@@ -45,8 +44,8 @@ class Grid:
     """
 
     widths: Sequence[int] = (8, 16, 32, 64)
-    seeds: int = 5
-    steps: int = 800
+    seeds: int = 10
+    steps: int = 600
     n_snapshots: int = 24
     regimes: Mapping[str, Data] = field(default_factory=lambda: dict(REGIMES))
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig("adam", lr=3e-3, final_lr=0.02))
@@ -58,63 +57,63 @@ class Grid:
         points = torch.logspace(0, torch.log10(torch.tensor(float(self.steps))).item(), self.n_snapshots - 1)
         return sorted({0, self.steps, *points.round().int().tolist()} - {self.steps + 1})
 
-    def target(self, seed: int) -> Tensor:
-        """p_tgt of a seed, (S,)."""
-        return autoregressive_dirichlet(Language(), concentration=self.concentration, seed=seed)
+    def target(self, seed: int) -> TargetSpec:
+        """The target of a seed."""
+        return TargetSpec("autoregressive", seed, self.concentration)
 
-    def members(self) -> list[Member]:
-        """Regimes × seeds, the population of one width."""
-        return [
-            Member(seed, self.target(seed), data, self.optimizer)
+    def populations(self) -> list[PopulationSpec]:
+        """One a width, with all regimes and seeds."""
+        members = tuple(
+            MemberSpec(seed, self.target(seed), data, self.optimizer)
             for data in self.regimes.values()
             for seed in range(self.seeds)
+        )
+        return [
+            PopulationSpec(TransformerConfig(d_model=d), members, self.steps, tuple(self.snapshots))
+            for d in self.widths
         ]
 
 
 def run(grid: Grid, device: str = "cpu", jobs: int | None = None) -> pd.DataFrame:
-    """Train and measure every cell: one row a width, regime, seed and snapshot; see `rows` for the columns.
-
-    On a CPU the widths run side by side in processes; on a GPU one after the other.
-    """
-    items = [(grid, width, device) for width in sorted(grid.widths, reverse=True)]
-    if device != "cpu":
-        return pd.concat([_one_width(item) for item in items], ignore_index=True)
-    steps = grid.steps * len(items)
-    return pd.concat(map_processes(_one_width, items, steps=steps, jobs=jobs, label="training"), ignore_index=True)
+    """Train and measure a grid now, without the store; columns as of `measure`."""
+    return run_live(grid.populations(), measure, device, jobs)
 
 
-def _one_width(item: tuple[Grid, int, str]) -> pd.DataFrame:
-    grid, width, device = item
-    config = TransformerConfig(d_model=width)
-    trained = train(
-        config, grid.members(), steps=grid.steps, snapshots=grid.snapshots, device=device, progress=count_steps
-    )
-    return rows(trained, list(grid.regimes)).assign(seconds=trained.seconds)
-
-
-def rows(trained: Run, regimes: Sequence[str]) -> pd.DataFrame:
-    """Measure a population: d_model, n_parameters, regime, seed, step, final, and what `bias` measures, nats."""
-    language, members = trained.config.language, trained.members
+def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
+    """One row a member and snapshot: d_model, n_parameters, regime, n_samples, seed, step, final, and `bias`, nats."""
+    language, members, steps = spec.config.language, spec.build_members(), trained["snapshot_steps"].tolist()
     target = torch.stack([m.target for m in members])
-    seen = torch.stack([_seen(language, m) for m in members])
-    measured = bias(trained.log_probs, target, seen)
-    k, m = len(trained.snapshot_steps), len(members)
-    names = [name for name in regimes for _ in range(m // len(regimes))]
-    frame = pd.DataFrame(
+    measured = bias(
+        trained["log_probs"], target, torch.stack([_seen(language, m.seed, m.target, m.data) for m in members])
+    )
+    k, m = len(steps), len(members)
+    return pd.DataFrame(
         {
-            "d_model": trained.config.d_model,
-            "n_parameters": trained.parameters.shape[1],
-            "regime": names * k,
+            "d_model": spec.config.d_model,
+            "n_parameters": trained["parameters"].shape[1],
+            "regime": [member.data.regime for member in members] * k,
+            "n_samples": [member.data.n_samples or 0 for member in members] * k,
             "seed": [member.seed for member in members] * k,
-            "step": [step for step in trained.snapshot_steps for _ in members],
+            "step": [step for step in steps for _ in members],
+            "final": [step == steps[-1] for step in steps for _ in members],
             **{name: values.expand(k, m).reshape(-1).numpy() for name, values in measured.items()},
         }
     )
-    return frame.assign(final=frame["step"] == trained.snapshot_steps[-1])
 
 
-def _seen(language: Language, member: Member) -> Tensor:
+def _seen(language: Language, seed: int, target: Tensor, data: Data) -> Tensor:
     """p̂ of a finite sample, else the target itself (of which fresh samples are unbiased)."""
-    if member.data.n_samples is None:
-        return member.target
-    return language.empirical(finite_sample(language, member.target, member.data.n_samples, member.seed))
+    if data.n_samples is None:
+        return target
+    return language.empirical(finite_sample(language, target, data.n_samples, seed))
+
+
+EXPERIMENT = Experiment(
+    name="low_entropy",
+    claims=("LE-1a", "LE-1b"),
+    populations={
+        "quick": lambda: Grid(widths=(8, 64), seeds=3, steps=50).populations(),
+        "full": lambda: Grid().populations(),
+    },
+    measure=measure,
+)

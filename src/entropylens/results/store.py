@@ -1,10 +1,10 @@
 """What has been computed, kept under a hash of what it was computed from.
 
 An artefact is one file, `<kind>/<key>.<checksum>.<ending>`. The key tells what was asked for (configuration and code),
-the checksum what the file must contain; the key stands inside the file, too. So a truncated, altered, renamed or foreign
-file does not count as an answer: it is moved out of the way, reported, and computed again. Files are written beside their
-place and renamed into it, so that a killed process leaves none by halves, and two processes that compute the same do no
-harm. Nothing is pickled: tensors are safetensors, rows are CSV.
+the checksum what the file must contain; the key stands inside the file, too. So a truncated, altered, renamed or
+foreign file does not count as an answer: it is moved out of the way, reported, and computed again. Files are written
+beside their place and renamed into it, so that a killed process leaves none by halves, and two processes that compute
+the same do no harm. Nothing is pickled: tensors are safetensors, rows are CSV.
 """
 
 from __future__ import annotations
@@ -94,6 +94,16 @@ class Store:
         """Whether there is a file for the key; whether it can be trusted is seen when it is read."""
         return any(self._candidates(kind, key, "*"))
 
+    def adopt(self, other: Path, kind: str, key: str) -> None:
+        """Move the artefacts of a key here from another store's folder; they replace those that are here."""
+        arrived = sorted((other / kind).glob(f"{key}.*"))
+        for path in self._candidates(kind, key, "*"):
+            if path.name not in {p.name for p in arrived}:
+                path.unlink()
+        for path in arrived:
+            (self.folder / kind).mkdir(parents=True, exist_ok=True)
+            path.replace(self.folder / kind / path.name)
+
     def _write(self, kind: str, key: str, ending: str, data: bytes) -> None:
         write_atomically(self.folder / kind / f"{key}.{_checksum(data)}.{ending}", data)
 
@@ -127,7 +137,7 @@ def rows_from_csv(text: str) -> Rows:
     first, _, rest = text.partition("\n")
     if not first.startswith("# {") or not rest:
         raise ValueError("not a table of this project: no record in its first line")
-    return Rows(pd.read_csv(StringIO(rest), float_precision="round_trip"), json.loads(first[2:]))
+    return Rows(pd.read_csv(StringIO(rest)), json.loads(first[2:]))
 
 
 def _checksum(data: bytes) -> str:

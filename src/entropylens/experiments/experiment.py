@@ -1,0 +1,69 @@
+"""What an experiment is: populations to be trained, and a function that measures each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from entropylens.training.parallel import count_steps, map_processes
+from entropylens.training.population import Run
+from entropylens.training.spec import PopulationSpec, train_spec
+
+
+class Measure(Protocol):
+    """Turns a trained population into rows."""
+
+    def __call__(self, spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
+        """One row a member and whatever else is told apart; `trained` holds what `train_population` stores."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A designed grid and what is measured on it.
+
+    Attributes:
+        name: of its rows in `results/`.
+        claims: the ids that it decides.
+        populations: profile to specifications.
+        measure: a function at the top level of a module; its module's code makes the key of the rows.
+    """
+
+    name: str
+    claims: tuple[str, ...]
+    populations: Mapping[str, Callable[[], Sequence[PopulationSpec]]]
+    measure: Measure
+
+
+def run_live(
+    specs: Sequence[PopulationSpec], measure: Measure, device: str = "cpu", jobs: int | None = None
+) -> pd.DataFrame:
+    """Train and measure populations now and keep nothing: what a notebook does for its reader to see.
+
+    On a CPU they run side by side in processes; on a GPU one after the other.
+    """
+    items = [(spec, measure, device) for spec in sorted(specs, key=lambda s: -s.work())]
+    if device != "cpu":
+        frames = [_live(item) for item in items]
+    else:
+        frames = map_processes(_live, items, steps=sum(s.steps for s in specs), jobs=jobs, label="training")
+    return pd.concat(frames, ignore_index=True)
+
+
+def _live(item: tuple[PopulationSpec, Measure, str]) -> pd.DataFrame:
+    spec, measure, device = item
+    return measure(spec, artefact(train_spec(spec, device, count_steps)))
+
+
+def artefact(run: Run) -> dict[str, Tensor]:
+    """What is kept of a run: log_probs (K, M, S), losses (steps, M), parameters (M, P), snapshot_steps (K)."""
+    return {
+        "log_probs": run.log_probs,
+        "losses": run.losses,
+        "parameters": run.parameters,
+        "snapshot_steps": torch.tensor(run.snapshot_steps),
+    }

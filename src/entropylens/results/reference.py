@@ -1,0 +1,90 @@
+"""The rows that the book publishes: `results/<experiment>.csv` and, beside it, how they were made, `<experiment>.json`.
+
+They are the full profile's rows of all populations of an experiment, with a column `population`. The JSON holds the
+checksum of the CSV, the hash of the measuring code (which covers the training code), the hashes of the rules that were
+in force, and a record a population.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from entropylens.experiments import EXPERIMENTS
+from entropylens.experiments.experiment import Experiment
+from entropylens.results.files import digest, write_atomically
+from entropylens.results.store import Rows
+from entropylens.results.sweep import measuring_code
+
+
+class ForeignFileError(ValueError):
+    """A file in `results/` is not what this project wrote there."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Published rows."""
+
+    rows: pd.DataFrame
+    profile: str
+    stale: bool
+    """Whether the code that measures, or trains, has changed since and nobody attested that it makes no difference."""
+    rule_hashes: dict[str, str]
+    """Claim id to the hash of its rule when the rows were made."""
+    provenance: dict[str, Any]
+
+
+def publish(root: Path, experiment: Experiment, profile: str, parts: Sequence[Rows], rules: Mapping[str, str]) -> Path:
+    """Write the rows of all populations, in their order, as the experiment's reference; return the CSV's path."""
+    frames = [rows.frame.assign(population=rows.record["population"]) for rows in parts]
+    text = pd.concat(frames, ignore_index=True).to_csv(index=False, lineterminator="\n")
+    provenance = {
+        "experiment": experiment.name,
+        "profile": profile,
+        "checksum": digest(text),
+        "measuring_code": measuring_code(experiment),
+        "rules": dict(rules),
+        "populations": {rows.record["population"]: rows.record for rows in parts},
+    }
+    path = root / "results" / f"{experiment.name}.csv"
+    write_atomically(path, text)
+    write_atomically(path.with_suffix(".json"), json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def load_reference(root: Path, experiment: str, code: str | None = None) -> Reference | None:
+    """The published rows of an experiment, or None if there are none.
+
+    Args:
+        root: of the project.
+        experiment: its name.
+        code: today's hash of the measuring code; None computes it (of an experiment that no longer exists: "").
+
+    Raises:
+        ForeignFileError: if a file is missing its partner, damaged, or not ours; the message says which.
+    """
+    path = root / "results" / f"{experiment}.csv"
+    record = path.with_suffix(".json")
+    if not path.exists() and not record.exists():
+        return None
+    try:
+        text, provenance = path.read_text(encoding="utf-8"), json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ForeignFileError(f"{path.parent.name}/{experiment}: cannot be read ({error})") from None
+    if not isinstance(provenance, dict) or provenance.get("checksum") != digest(text):
+        raise ForeignFileError(f"{path.parent.name}/{path.name} is not what {record.name} describes: compute it again")
+    if code is None:
+        code = measuring_code(EXPERIMENTS[experiment]) if experiment in EXPERIMENTS else ""
+    return Reference(
+        rows=pd.read_csv(StringIO(text)),
+        profile=provenance["profile"],
+        stale=code not in (provenance["measuring_code"], provenance.get("attested", {}).get("code")),
+        rule_hashes=provenance["rules"],
+        provenance=provenance,
+    )

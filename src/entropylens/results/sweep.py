@@ -1,0 +1,154 @@
+"""Compute an experiment: populations are trained, then measured, and what the store has is not computed again.
+
+Two keyed stages. The key of a trained population covers its specification and the code that trains; the key of its rows
+covers that key and the code that measures. So a changed measure re-measures from stored weights, and an unrelated edit
+does nothing. Whatever is finished is stored at once: a killed computation resumes at the population it was in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from entropylens.experiments.experiment import Experiment, Measure, artefact
+from entropylens.results.code import code_hash
+from entropylens.results.environment import cpu_model, git_state, installed_version
+from entropylens.results.files import digest
+from entropylens.results.store import Record, Rows, Store
+from entropylens.training.parallel import count_steps, map_processes
+from entropylens.training.spec import PopulationSpec, train_spec
+
+TRAINING_CODE = "entropylens.training.spec"
+FLOPS = 2e10
+"""A processor core's speed on this work, operations a second: measured, for estimates only."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One population of an experiment, with its keys."""
+
+    experiment: str
+    spec: PopulationSpec
+    measure: Measure
+    training_key: str
+    rows_key: str
+    folder: Path
+    device: str
+    record: Record
+
+    @property
+    def population(self) -> str:
+        """Names the population in published rows, whatever the code: a hash of its specification."""
+        return digest(self.spec.canonical())[:12]
+
+    @property
+    def kind(self) -> str:
+        """The folder of the rows in the store."""
+        return f"rows-{self.experiment}"
+
+
+def measuring_code(experiment: Experiment) -> str:
+    """The hash of the code that measures, and trains: it is imported."""
+    return code_hash(experiment.measure.__module__)
+
+
+def tasks(experiment: Experiment, profile: str, folder: Path, root: Path, device: str = "cpu") -> list[Task]:
+    """The populations of a profile, most expensive first.
+
+    Raises:
+        ValueError: for a profile that the experiment does not have.
+    """
+    if profile not in experiment.populations:
+        choices = ", ".join(experiment.populations)
+        raise ValueError(f"experiment {experiment.name!r} has no profile {profile!r}; choose from {choices}")
+    trains, measures = code_hash(TRAINING_CODE), measuring_code(experiment)
+    commit, dirty = git_state(root)
+    record = {"experiment": experiment.name, "profile": profile, "commit": commit, "dirty": dirty}
+    record |= {"training_code": trains, "measuring_code": measures}
+    found = []
+    for spec in sorted(experiment.populations[profile](), key=lambda s: -s.work()):
+        training_key = digest(spec.canonical(), trains, device)[:32]
+        rows_key = digest(training_key, measures)[:32]
+        found.append(Task(experiment.name, spec, experiment.measure, training_key, rows_key, folder, device, record))
+    return found
+
+
+def train_population(task: Task) -> tuple[Mapping[str, Tensor], Record]:
+    """The trained population, from the store or by training it; see `artefact` for its tensors."""
+    store = Store(task.folder)
+    known = store.read_tensors("trained", task.training_key)
+    if known is not None:
+        return known.tensors, known.record
+    run = train_spec(task.spec, task.device, count_steps)
+    tensors = artefact(run)
+    record = {**task.record, **_circumstances(run.seconds, task.device, run.compiled)}
+    store.write_tensors("trained", task.training_key, tensors, record)
+    return tensors, record
+
+
+def compute_rows(task: Task) -> Rows:
+    """The rows of one population, from the store or by measuring (and, where need be, training)."""
+    store = Store(task.folder)
+    known = store.read_rows(task.kind, task.rows_key)
+    if known is not None:
+        return known
+    trained, how = train_population(task)
+    start = time.perf_counter()
+    frame = task.measure(task.spec, trained)
+    record = {
+        **how,
+        **task.record,
+        "population": task.population,
+        "training_key": task.training_key,
+        "measuring_seconds": time.perf_counter() - start,
+    }
+    store.write_rows(task.kind, task.rows_key, frame, record)
+    # What was just written is read back: rows are the same whether they were computed now or before.
+    written = store.read_rows(task.kind, task.rows_key)
+    assert written is not None
+    return written
+
+
+def _circumstances(seconds: float, device: str, compiled: bool) -> Record:
+    return {
+        "seconds": round(seconds, 2),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device,
+        "cpu": cpu_model(),
+        "threads": torch.get_num_threads(),
+        "compiled": compiled,
+        "torch": installed_version("torch"),
+        "numpy": installed_version("numpy"),
+    }
+
+
+def compute(
+    todo: Sequence[Task], jobs: int | None = None, label: str = "computing", scheduler: str | None = None
+) -> list[Rows]:
+    """The rows of all tasks, in their order; in processes here or on a Dask cluster, one progress bar, resumable."""
+    waiting = [t for t in todo if not Store(t.folder).has(t.kind, t.rows_key)]
+    steps = sum(t.spec.steps for t in waiting if not Store(t.folder).has("trained", t.training_key))
+    if waiting and scheduler:
+        from entropylens.results.cluster import compute_on_cluster
+
+        compute_on_cluster(waiting, scheduler, label)
+    elif waiting:
+        map_processes(_compute_quietly, waiting, steps=steps, jobs=jobs, label=label)
+    return [compute_rows(t) for t in todo]
+
+
+def _compute_quietly(task: Task) -> None:
+    """Rows stay in the store: what a process sends back would be copied for nothing."""
+    compute_rows(task)
+
+
+def estimate(todo: Sequence[Task]) -> float:
+    """Core-seconds that are still to be spent, roughly."""
+    waiting = [t for t in todo if not Store(t.folder).has(t.kind, t.rows_key)]
+    return sum(t.spec.work() / FLOPS for t in waiting if not Store(t.folder).has("trained", t.training_key))

@@ -1,0 +1,157 @@
+"""Do the published rows come out again? What `entropylens verify` does.
+
+Some populations of the full profile are computed anew, and their rows compared with the published ones. On the platform
+(processor model, PyTorch version) that made them they must agree within `TOLERANCE`; elsewhere, where rounding differs
+and training amplifies it, no verdict may change when the new rows take the place of the old.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from entropylens.experiments.experiment import Experiment
+from entropylens.results.claims import decide, load_claims
+from entropylens.results.environment import cpu_model, installed_version
+from entropylens.results.files import write_atomically
+from entropylens.results.reference import Reference, load_reference
+from entropylens.results.sweep import FLOPS, Task, compute, measuring_code, tasks
+
+TOLERANCE = 1e-6
+"""Largest difference of a measured number, nats or a share, between two computations on one platform."""
+ATTEST_SHARE, ATTEST_CELLS = 0.05, 10
+"""An attestation takes at least this share of the cells, and at least so many; a cell is one trained model."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One population, computed again."""
+
+    population: str
+    n_cells: int
+    same_platform: bool
+    difference: float
+    """The largest of any number in its rows; infinite if the rows do not even have the same cells."""
+    changed_verdicts: tuple[str, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it came out again."""
+        return self.difference <= TOLERANCE if self.same_platform else not self.changed_verdicts
+
+    def __str__(self) -> str:
+        how = "same platform" if self.same_platform else "another platform"
+        verdicts = f", verdicts changed: {', '.join(self.changed_verdicts)}" if self.changed_verdicts else ""
+        mark = "agrees" if self.agrees else "DIFFERS"
+        return f"{self.population} ({self.n_cells} cells, {how}): {mark}, by at most {self.difference:.2g}{verdicts}"
+
+
+def verify(
+    root: Path,
+    experiment: Experiment,
+    *,
+    sample: int,
+    budget: float | None = None,
+    seed: int = 0,
+    jobs: int | None = None,
+) -> list[Check]:
+    """Compute `sample` random populations again and compare.
+
+    Args:
+        root: of the project.
+        experiment: with published rows.
+        sample: how many populations.
+        budget: core-seconds; as many of the chosen as are estimated to fit (at least one) are computed.
+        seed: chooses them.
+        jobs: processes.
+
+    Raises:
+        LookupError: if nothing is published, or the grid has changed so that no published population is in it.
+    """
+    reference = load_reference(root, experiment.name)
+    if reference is None:
+        raise LookupError(
+            f"no published rows of {experiment.name!r}: entropylens compute {experiment.name} --profile full"
+        )
+    known = reference.provenance["populations"]
+    with tempfile.TemporaryDirectory() as folder:
+        todo = [t for t in tasks(experiment, reference.profile, Path(folder), root) if t.population in known]
+        if not todo:
+            raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
+        chosen = _within(random.Random(seed).sample(todo, min(sample, len(todo))), budget)
+        rows = compute(chosen, jobs, label=f"verifying {experiment.name}")
+        frames = [part.frame for part in rows]
+    return [_check(root, experiment, reference, t, frame) for t, frame in zip(chosen, frames, strict=True)]
+
+
+def attest(root: Path, experiment: Experiment, checks: Sequence[Check]) -> str:
+    """Stamp the published rows with today's code if the checks allow it; return today's hash.
+
+    Raises:
+        ValueError: if a check differs, was made on another platform, or they cover too few cells.
+    """
+    reference = load_reference(root, experiment.name)
+    assert reference is not None
+    cells = sum(_n_cells(rows) for _, rows in reference.rows.groupby("population"))
+    needed = max(ATTEST_CELLS, int(np.ceil(ATTEST_SHARE * cells)))
+    covered = sum(c.n_cells for c in checks)
+    if not all(c.agrees and c.same_platform for c in checks):
+        raise ValueError("not attested: not all that was computed again agrees, on the platform that made it")
+    if covered < needed:
+        raise ValueError(f"not attested: {covered} cells were computed again; {needed} of {cells} are needed")
+    code = measuring_code(experiment)
+    stamp = {"code": code, "populations": [c.population for c in checks], "cells": covered}
+    path = root / "results" / f"{experiment.name}.json"
+    write_atomically(path, json.dumps({**reference.provenance, "attested": stamp}, indent=1, sort_keys=True) + "\n")
+    return code
+
+
+def _within(chosen: list[Task], budget: float | None) -> list[Task]:
+    if budget is None:
+        return chosen
+    fitting: list[Task] = []
+    for task in sorted(chosen, key=lambda t: t.spec.work()):
+        if not fitting or sum(t.spec.work() for t in [*fitting, task]) / FLOPS <= budget:
+            fitting.append(task)
+    return fitting
+
+
+def _check(root: Path, experiment: Experiment, reference: Reference, task: Task, frame: pd.DataFrame) -> Check:
+    here = reference.rows["population"] == task.population
+    old = reference.rows[here].drop(columns="population").reset_index(drop=True)
+    record = reference.provenance["populations"][task.population]
+    same = record.get("cpu") == cpu_model() and record.get("torch") == installed_version("torch")
+    rest = reference.rows[~here]
+    mixed = dataclasses.replace(reference, rows=pd.concat([rest, frame.assign(population=task.population)]))
+    changed = _changed_verdicts(root, experiment, reference, mixed)
+    return Check(task.population, _n_cells(frame), same, _difference(old, frame), changed)
+
+
+def _n_cells(rows: pd.DataFrame) -> int:
+    """Trained models: every one has exactly one final row."""
+    return int(rows["final"].sum()) if "final" in rows else len(rows)
+
+
+def _difference(old: pd.DataFrame, new: pd.DataFrame) -> float:
+    if list(old.columns) != list(new.columns) or len(old) != len(new):
+        return np.inf
+    numbers = old.select_dtypes("number").columns
+    others = old.columns.difference(numbers)
+    if not (old[others].astype(str).to_numpy() == new[others].astype(str).to_numpy()).all():
+        return np.inf
+    a, b = old[numbers].to_numpy(float), new[numbers].to_numpy(float)
+    return float(np.max(np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)), initial=0.0))
+
+
+def _changed_verdicts(root: Path, experiment: Experiment, old: Reference, new: Reference) -> tuple[str, ...]:
+    claims = load_claims(root / "book" / "claims.yml")
+    with_rule = [claims[name] for name in experiment.claims if claims[name].rule is not None]
+    return tuple(c.id for c in with_rule if decide(c, old.rows).verdict != decide(c, new.rows).verdict)
