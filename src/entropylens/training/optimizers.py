@@ -45,6 +45,8 @@ class OptimizerConfig:
         for name, value in asdict(self).items():
             if name != "name" and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number ≥ 0, got {value}")
+        if self.final_lr > 1:
+            raise ValueError(f"final_lr is a fraction of lr, at most 1, got {self.final_lr}")
         for name in ("momentum", "beta1", "beta2"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be below 1, got {getattr(self, name)}")

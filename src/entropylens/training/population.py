@@ -164,10 +164,12 @@ def train(
     A member whose loss stops being finite is named in a warning and in `Run.diverged_at`; the others go on unharmed.
     """
     kept = sorted({*snapshots, steps})
-    if not members or steps < 1 or kept[0] < 0 or kept[-1] > steps:
+    if not members or steps < 1 or not set(kept) <= set(range(steps + 1)):
         raise ValueError(f"needs members, steps ≥ 1 and snapshots in 0 … {steps}; got {len(members)} members, {kept}")
     language = config.language
     for member in members:
+        if member.target.dim() != 1:
+            raise ValueError(f"a member has one target, (S,); got shape {tuple(member.target.shape)}")
         language.check(member.target)
     compiled = compiler_works() and steps >= COMPILE_FROM_STEPS if compiled is None else compiled
     population = Population(config, [m.seed for m in members], device, dtype)
