@@ -19,7 +19,7 @@ REGISTRY = Path(__file__).parents[2] / "book" / "claims.yml"
 
 def claim(**rule: object) -> Claim:
     basis = {"metric": "x", "unit": "nats", "smallest_effect": 0.1, "arm": {"d": 64}, "primary": {"regime": "fresh"}}
-    return Claim("T-1", "nobody", "Big is <more>.", "none", "test", ["luck"], Rule(**{**basis, **rule}))  # type: ignore[arg-type]
+    return Claim("T-1", "nobody", "Big is <more>.", "none", "test", "how big", ["luck"], Rule(**{**basis, **rule}))  # type: ignore[arg-type]
 
 
 def rows(fresh: float, finite: float = 0.0, n: int = 8, noise: float = 0.02, small: float = 0.0) -> pd.DataFrame:

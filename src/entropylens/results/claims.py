@@ -56,6 +56,8 @@ class Claim:
     claim: str
     chapter: str
     source: str
+    quantity: str
+    """The rule's metric in words."""
     confounds: list[str]
     rule: Rule
 
@@ -70,12 +72,14 @@ class Verdict:
     second: Interval | None
 
 
-def load_claims(path: Path) -> dict[str, Claim]:
-    """Read the registry.
+def load_claims(path: Path | None = None) -> dict[str, Claim]:
+    """Read the registry, by default `book/claims.yml` of the project that the working folder lies in.
 
     Raises:
+        FileNotFoundError: if there is no such project.
         ValueError: naming the entry and the field that is missing, unknown or given twice.
     """
+    path = path or _registry(Path.cwd())
     claims: dict[str, Claim] = {}
     for entry in yaml.safe_load(path.read_text(encoding="utf8")):
         name = entry.get("id", "an entry without id")
@@ -84,6 +88,13 @@ def load_claims(path: Path) -> dict[str, Claim]:
             raise ValueError(f"{path.name}: {name} is there twice")
         claims[claim.id] = claim
     return claims
+
+
+def _registry(start: Path) -> Path:
+    for folder in (start, *start.parents):
+        if (folder / "book" / "claims.yml").exists():
+            return folder / "book" / "claims.yml"
+    raise FileNotFoundError(f"no book/claims.yml in {start} or above it")
 
 
 def _build(kind: Any, entry: Mapping[str, Any], name: str) -> Any:

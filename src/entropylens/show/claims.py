@@ -15,7 +15,7 @@ MARKS = {"supported": "✓", "refuted": "✗", "depends": "◐", "inconclusive":
 def claim_box(claim: Claim) -> HTML:
     """What is claimed, who says so, what may fool us, and the rule, with its hash."""
     rule = claim.rule
-    contrast = f"{rule.metric} with {_words(rule.arm)}" + (f" minus {_words(rule.versus)}" if rule.versus else "")
+    contrast = f"with {_words(rule.arm)}" + (f", minus the same with {_words(rule.versus)}" if rule.versus else "")
     conditions = f"decided with {_words(rule.primary)}" + (f"; also with {_words(rule.second)}" if rule.second else "")
     confounds = "".join(f"<li>{escape(c)}</li>" for c in claim.confounds)
     return _box(
@@ -23,7 +23,8 @@ def claim_box(claim: Claim) -> HTML:
         f"Claim {claim.id}",
         f"<p><strong>{escape(claim.claim)}</strong> (stated in the paper's {escape(claim.source)})</p>"
         f"<p>What could fool us:</p><ul>{confounds}</ul>"
-        f"<p>Rule, written before the run: {escape(contrast)}, {escape(conditions)}. Supported if the 95 % interval "
+        f"<p>Rule, written before the run: {escape(claim.quantity)}; {escape(contrast)}; {escape(conditions)}. "
+        f"Supported if the 95 % interval "
         f"over seeds lies above {rule.smallest_effect:g} {escape(rule.unit)}, refuted if it lies below. "
         f"<code>rule {rule.hash}</code></p>",
     )
