@@ -117,7 +117,7 @@ def make_step(
 ) -> Callable[[Tensor], Tensor]:
     """A function that takes a table (M, N, V), does one update in place, and returns the losses (M,) before it."""
     losses: Callable[[Tensor, Tensor], Tensor] = lambda theta, table: population.losses(theta, layout, table)  # noqa: E731
-    update: Callable[[Tensor], None] = optimizer.step
+    update: Callable[[Tensor, Tensor], None] = optimizer.apply
     if compiled:
         losses, update = torch.compile(losses, fullgraph=True, dynamic=False), torch.compile(update, dynamic=False)
     theta = optimizer.theta
@@ -127,7 +127,7 @@ def make_step(
         loss = losses(theta, table)
         (grad,) = torch.autograd.grad(loss.sum(), theta)
         theta.requires_grad_(False)
-        update(grad)
+        update(grad, optimizer.columns())
         return loss.detach()
 
     return step
