@@ -176,7 +176,7 @@ def test_ffn_only_cannot_tell_in_which_order_the_past_came() -> None:
 
 def test_no_mixing_sees_its_own_symbol_and_position_only() -> None:
     language = Language(3, 4)
-    out = random_model(tiny(language, variant="no_mixing"))(TrieLayout(language))
+    out = random_model(tiny(language, variant="no_mixing"))(TrieLayout(language)).detach()
     prefixes = [language.prefix(n) for n in range(language.n_nodes)]
     seen: dict[tuple[int, ...], Tensor] = {}
     for prefix, row in zip(prefixes, out, strict=True):

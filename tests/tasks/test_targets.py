@@ -28,7 +28,7 @@ FAMILIES: dict[str, Callable[[int], Tensor]] = {
 ALLOWED: dict[str, Callable[[tuple[int, ...]], bool]] = {
     "no_repeats": lambda s: not any(a == b for a, b in itertools.pairwise(s)),
     "palindromes": lambda s: s == s[::-1],
-    "increasing": lambda s: list(s) == sorted(s),
+    "non_decreasing": lambda s: list(s) == sorted(s),
 }
 
 
@@ -102,7 +102,7 @@ def test_a_rule_of_ones_own() -> None:
 
 
 def test_bad_rules_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"'palindrome'.*no_repeats, palindromes, increasing"):
+    with pytest.raises(ValueError, match=r"'palindrome'.*no_repeats, palindromes, non_decreasing"):
         rule_pattern(LANGUAGE, "palindrome", seed=0)
     with pytest.raises(ValueError, match="allows no sentence"):
         rule_pattern(Language(1, 3), "no_repeats", seed=0)

@@ -77,6 +77,18 @@ def test_fresh_batches_follow_the_target() -> None:
     assert float(weights.var(0).sum()) == pytest.approx(float((TARGET * (1 - TARGET)).sum()) / size, rel=0.05)
 
 
+@pytest.mark.parametrize(("uniform", "expected"), [(0.0, 1), (0.25, 3), (1 - 2**-53, 4)])
+def test_fresh_draws_at_the_borders_stay_in_the_support(
+    uniform: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where a uniform number falls on a border between sentences, one of probability 0 is never drawn."""
+    monkeypatch.setattr(torch, "rand", lambda n, **like: torch.full((n,), uniform, dtype=like["dtype"]))
+    target = torch.zeros(27, dtype=torch.float64)
+    target[[1, 3, 4]] = torch.tensor([0.25, 0.25, 0.5], dtype=torch.float64)
+    drawn = next(batches(LANGUAGE, target, Data("fresh", batch_size=2), 0))
+    assert drawn.nonzero().flatten().tolist() == [expected]
+
+
 def test_fresh_samples_of_a_point_mass() -> None:
     for where in (0, 26):
         target = torch.eye(27, dtype=torch.float64)[where]
@@ -128,3 +140,9 @@ def test_bad_regimes_are_refused(fields: dict[str, Any], message: str) -> None:
 
 def test_names() -> None:
     assert [str(d) for d in REGIMES.values()] == ["exact", "finite N = 12", "finite N = 12", "fresh"]
+
+
+@pytest.mark.parametrize("number", [2.5, "many", 0, -1])
+def test_counts_are_whole_numbers(number: object) -> None:
+    with pytest.raises(ValueError, match="whole numbers, at least 1"):
+        Data("finite", n_samples=number)  # type: ignore[arg-type]

@@ -193,7 +193,7 @@ def check_adam(answer: Answer) -> str:
         "v must average the squares of the gradients, not square their average.":
             -lr * m / c1 / ((_moment(g, beta2) / c2).abs() + eps),
     }  # fmt: skip
-    _compare(_ask(answer, g, lr, beta1, beta2, eps), right, mistakes,
+    _compare(_ask(answer, g, lr, [beta1, beta2], eps), right, mistakes,
              "m and v are averages that start at 0; the step is −lr · m̂ / (√v̂ + ε).")  # fmt: skip
     return "Right, to the last digit."
 

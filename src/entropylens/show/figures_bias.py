@@ -111,9 +111,11 @@ def decomposition(rows: pd.DataFrame) -> tuple[Figure, str]:
 
 
 @picture
-def bias_against_loss(rows: pd.DataFrame, largest: float = 1.0) -> tuple[Figure, str]:
+def bias_against_loss(rows: pd.DataFrame) -> tuple[Figure, str]:
     """Trajectories in the plane of excess loss and bias, means over seeds: widths are compared at equal loss."""
     regimes, widths = list(rows["regime"].unique()), sorted(rows["d_model"].unique())
+    end = rows[rows["final"]].groupby(["regime", "d_model"])["excess_loss"].mean().max()
+    largest = max(1.0, 1.5 * end)  # the late part, in which every width can be seen
     figure, axes = canvas(len(regimes), height=2.3 * len(regimes), sharex=True, sharey=True)
     for ax, regime in zip(axes, regimes, strict=True):
         ax.axhline(0, color=BLACK, linewidth=1)

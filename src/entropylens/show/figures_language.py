@@ -211,7 +211,7 @@ def sample_entropies(
         ax.set(xscale="log", ylabel="entropy (nats)", ylim=(min(table.min(), mean.min()) - 0.3, truth + 0.25))
         ax.set_title(f"{name} (K = {possible} possible sentences)")
     axes[-1].set_xlabel("sentences in the sample, N")
-    axes[0].legend(loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return (
         figure,
         f"""Entropy in nats against sample size N on a logarithmic axis, for {listing(list(targets))}. Every

@@ -38,6 +38,8 @@ class Language:
     length: int = 5
 
     def __post_init__(self) -> None:
+        if not isinstance(self.vocab_size, int) or not isinstance(self.length, int):
+            raise TypeError(f"vocab_size and length are whole numbers, got {self.vocab_size} and {self.length}")
         if self.vocab_size < 1 or self.length < 1:
             raise ValueError(f"vocab_size and length must be at least 1, got {self.vocab_size} and {self.length}")
         digits = self.length * math.log10(self.vocab_size)
@@ -149,8 +151,10 @@ class Language:
 
     def check(self, p: Tensor) -> Tensor:
         """Return p unchanged if it is a distribution on the S sentences; see `check_distribution` for the errors."""
-        if p.shape[-1] != self.n_sentences:
-            raise ValueError(f"a distribution on this language has {self.n_sentences} entries, got {p.shape[-1]}")
+        if p.shape[-1:] != (self.n_sentences,):
+            raise ValueError(
+                f"a distribution on this language has {self.n_sentences} entries, got {p.shape[-1] if p.dim() else 1}"
+            )
         return check_distribution(p)
 
 

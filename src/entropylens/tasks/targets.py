@@ -23,7 +23,7 @@ Rule = Callable[[Tensor], Tensor]
 RULES: dict[str, Rule] = {
     "no_repeats": lambda s: (s[:, 1:] != s[:, :-1]).all(-1),
     "palindromes": lambda s: (s == s.flip(-1)).all(-1),
-    "increasing": lambda s: (s[:, 1:] >= s[:, :-1]).all(-1),
+    "non_decreasing": lambda s: (s[:, 1:] >= s[:, :-1]).all(-1),
 }
 
 

@@ -27,7 +27,8 @@ class Data:
         regime: `exact` weights all sentences by p_tgt itself; `finite` draws one sample at the start and stays with it;
             `fresh` draws `batch_size` new sentences at each step.
         n_samples: size of the finite sample.
-        batch_size: sentences a step; None with `finite` means the full sample.
+        batch_size: sentences a step; None with `finite` means the full sample. Otherwise each epoch shuffles the sample
+            and leaves out what does not fill a batch.
 
     Raises:
         ValueError: if a number is missing, superfluous or below 1.
@@ -48,8 +49,8 @@ class Data:
                 f"regime {self.regime!r} needs {sorted(needs) or 'no numbers'}, allows {sorted(allows) or 'none'}; "
                 f"got {sorted(given) or 'none'}"
             )
-        if any(getattr(self, name) < 1 for name in given):
-            raise ValueError("n_samples and batch_size must be at least 1")
+        if any(not isinstance(value := getattr(self, name), int) or value < 1 for name in given):
+            raise ValueError("n_samples and batch_size must be whole numbers, at least 1")
         if self.batch_size and self.n_samples and self.batch_size > self.n_samples:
             raise ValueError(f"a batch of {self.batch_size} cannot come from a sample of {self.n_samples}")
 

@@ -45,14 +45,22 @@ class OptimizerConfig:
         for name, value in asdict(self).items():
             if name != "name" and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number ≥ 0, got {value}")
+        if self.final_lr > 1:
+            raise ValueError(f"final_lr is a fraction of lr, at most 1, got {self.final_lr}")
         for name in ("momentum", "beta1", "beta2"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be below 1, got {getattr(self, name)}")
 
 
+COLUMNS = (
+    "lr", "momentum", "beta1", "beta2", "eps", "weight_decay", "1 - beta1", "1 - beta2", "1 - beta1^t", "1 - beta2^t",
+)  # fmt: skip
+"""What an update needs of each member at step t, in the order in which `PopulationOptimizer.columns` computes it."""
+
+
 @dataclass
 class Rows:
-    """What an update rule works on: some members' parameters and states, (m, P), and hyper-parameters, (m, 1)."""
+    """What an update rule works on: some members' parameters and states, (m, P); `r["lr"]` is a column (m, 1)."""
 
     theta: Tensor
     grad: Tensor
@@ -60,62 +68,44 @@ class Rows:
     """First moment, or momentum buffer."""
     second: Tensor
     """Second moment."""
-    hyper: dict[str, Tensor]
-    step: Tensor
-    """Number of this update, from 1, as a float64 scalar (schedules and bias corrections are computed in float64)."""
-    steps: int
-    """Number of updates in all."""
+    columns: Tensor
+    """(m, len(COLUMNS))."""
 
-    def column(self, name: str) -> Tensor:
-        """A hyper-parameter in the number type of the parameters."""
-        return self.hyper[name].to(self.theta.dtype)
-
-    def lr(self) -> Tensor:
-        """The learning rate now: η (f + (1 − f) (1 + cos πτ) / 2), τ running from 0 to 1 over the training."""
-        tau, final = (self.step - 1) / max(1, self.steps - 1), self.hyper["final_lr"]
-        factor = final + (1 - final) * (1 + torch.cos(math.pi * tau)) / 2
-        return (self.hyper["lr"] * factor).to(self.theta.dtype)
-
-    def complement(self, beta: str) -> Tensor:
-        """1 − β, from β in float64: in float32, 1 − 0.99999 is off by a thousandth."""
-        return (1 - self.hyper[beta]).to(self.theta.dtype)
-
-    def unbias(self, beta: str) -> Tensor:
-        """1 − βᵗ, the weight that a moving average started at zero has gathered after t steps."""
-        return (1 - self.hyper[beta] ** self.step).to(self.theta.dtype)
+    def __getitem__(self, name: str) -> Tensor:
+        return self.columns[:, COLUMNS.index(name), None]
 
 
 def sgd(r: Rows) -> None:
     """Momentum: b ← μ b + g;  θ ← θ − η b."""
-    g = r.grad + r.column("weight_decay") * r.theta
-    r.first.mul_(r.column("momentum")).add_(g)
-    r.theta.sub_(r.lr() * r.first)
+    g = r.grad + r["weight_decay"] * r.theta
+    r.first.mul_(r["momentum"]).add_(g)
+    r.theta.sub_(r["lr"] * r.first)
 
 
 def rmsprop(r: Rows) -> None:
     """Root mean square: v ← β₂ v + (1 − β₂) g²;  b ← μ b + g / (√v + ε);  θ ← θ − η b."""
-    g = r.grad + r.column("weight_decay") * r.theta
-    r.second.mul_(r.column("beta2")).add_(r.complement("beta2") * g * g)
-    r.first.mul_(r.column("momentum")).add_(g / (r.second.sqrt() + r.column("eps")))
-    r.theta.sub_(r.lr() * r.first)
+    g = r.grad + r["weight_decay"] * r.theta
+    r.second.mul_(r["beta2"]).add_(r["1 - beta2"] * g * g)
+    r.first.mul_(r["momentum"]).add_(g / (r.second.sqrt() + r["eps"]))
+    r.theta.sub_(r["lr"] * r.first)
 
 
 def adam(r: Rows) -> None:
     """Both moments: m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  θ ← θ − η m̂ / (√v̂ + ε), with m̂, v̂ unbiased."""
-    _adam(r, r.grad + r.column("weight_decay") * r.theta)
+    _adam(r, r.grad + r["weight_decay"] * r.theta)
 
 
 def adamw(r: Rows) -> None:
     """θ ← θ − η λ θ, then Adam on the bare gradient."""
-    r.theta.mul_(1 - r.lr() * r.column("weight_decay"))
+    r.theta.mul_(1 - r["lr"] * r["weight_decay"])
     _adam(r, r.grad)
 
 
 def _adam(r: Rows, g: Tensor) -> None:
-    r.first.mul_(r.column("beta1")).add_(r.complement("beta1") * g)
-    r.second.mul_(r.column("beta2")).add_(r.complement("beta2") * g * g)
-    root = (r.second / r.unbias("beta2")).sqrt() + r.column("eps")
-    r.theta.sub_(r.lr() / r.unbias("beta1") * r.first / root)
+    r.first.mul_(r["beta1"]).add_(r["1 - beta1"] * g)
+    r.second.mul_(r["beta2"]).add_(r["1 - beta2"] * g * g)
+    root = (r.second / r["1 - beta2^t"]).sqrt() + r["eps"]
+    r.theta.sub_(r["lr"] / r["1 - beta1^t"] * r.first / root)
 
 
 RULES: dict[str, Callable[[Rows], None]] = {"sgd": sgd, "rmsprop": rmsprop, "adam": adam, "adamw": adamw}
@@ -137,18 +127,34 @@ class PopulationOptimizer:
         self.first, self.second = torch.zeros_like(theta), torch.zeros_like(theta)
         self.step_number = torch.zeros((), dtype=torch.float64, device=theta.device)
         names = [name for name in asdict(configs[0]) if name != "name"]
-        columns = torch.tensor([[getattr(c, name) for name in names] for c in configs], dtype=torch.float64)
-        self._groups: list[tuple[Callable[[Rows], None], slice, dict[str, Tensor]]] = []
+        table = torch.tensor([[getattr(c, name) for name in names] for c in configs], dtype=torch.float64)
+        self._hyper = dict(zip(names, table.to(theta.device).unbind(1), strict=True))
+        self._groups: list[tuple[Callable[[Rows], None], slice]] = []
         for rule, run in groupby(enumerate(configs), key=lambda pair: pair[1].name):
             members = [i for i, _ in run]
-            rows = slice(members[0], members[-1] + 1)
-            hyper = {name: columns[rows, j : j + 1].to(theta.device) for j, name in enumerate(names)}
-            self._groups.append((RULES[rule], rows, hyper))
+            self._groups.append((RULES[rule], slice(members[0], members[-1] + 1)))
+
+    def columns(self) -> Tensor:
+        """`COLUMNS` for the next update, (M, len(COLUMNS)), and count it.
+
+        Schedule and bias corrections are computed in float64, where 1 − β and βᵗ are exact enough, and outside of
+        `apply`, which a compiler would otherwise make compute them anew for every parameter. The learning rate is
+        η (f + (1 − f) (1 + cos πτ) / 2), τ running from 0 to 1 over the training.
+        """
+        self.step_number += 1
+        h, t = self._hyper, self.step_number
+        cosine = (1 + torch.cos(math.pi * (t - 1) / max(1, self.steps - 1))) / 2
+        lr = h["lr"] * (h["final_lr"] + (1 - h["final_lr"]) * cosine)
+        plain = [h[name] for name in COLUMNS[1:6]]
+        derived = [1 - h["beta1"], 1 - h["beta2"], 1 - h["beta1"] ** t, 1 - h["beta2"] ** t]
+        return torch.stack([lr, *plain, *derived], dim=1).to(self.theta.dtype)
 
     @torch.no_grad()
+    def apply(self, grad: Tensor, columns: Tensor) -> None:
+        """One update with the gradients (M, P) and what `columns` returned."""
+        for rule, rows in self._groups:
+            rule(Rows(self.theta[rows], grad[rows], self.first[rows], self.second[rows], columns[rows]))
+
     def step(self, grad: Tensor) -> None:
         """One update with the gradients (M, P)."""
-        self.step_number += 1
-        for rule, rows, hyper in self._groups:
-            state = (self.theta[rows], grad[rows], self.first[rows], self.second[rows])
-            rule(Rows(*state, hyper, self.step_number, self.steps))
+        self.apply(grad, self.columns())

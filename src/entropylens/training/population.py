@@ -117,7 +117,7 @@ def make_step(
 ) -> Callable[[Tensor], Tensor]:
     """A function that takes a table (M, N, V), does one update in place, and returns the losses (M,) before it."""
     losses: Callable[[Tensor, Tensor], Tensor] = lambda theta, table: population.losses(theta, layout, table)  # noqa: E731
-    update: Callable[[Tensor], None] = optimizer.step
+    update: Callable[[Tensor, Tensor], None] = optimizer.apply
     if compiled:
         losses, update = torch.compile(losses, fullgraph=True, dynamic=False), torch.compile(update, dynamic=False)
     theta = optimizer.theta
@@ -127,7 +127,7 @@ def make_step(
         loss = losses(theta, table)
         (grad,) = torch.autograd.grad(loss.sum(), theta)
         theta.requires_grad_(False)
-        update(grad)
+        update(grad, optimizer.columns())
         return loss.detach()
 
     return step
@@ -164,10 +164,12 @@ def train(
     A member whose loss stops being finite is named in a warning and in `Run.diverged_at`; the others go on unharmed.
     """
     kept = sorted({*snapshots, steps})
-    if not members or steps < 1 or kept[0] < 0 or kept[-1] > steps:
+    if not members or steps < 1 or not set(kept) <= set(range(steps + 1)):
         raise ValueError(f"needs members, steps ≥ 1 and snapshots in 0 … {steps}; got {len(members)} members, {kept}")
     language = config.language
     for member in members:
+        if member.target.dim() != 1:
+            raise ValueError(f"a member has one target, (S,); got shape {tuple(member.target.shape)}")
         language.check(member.target)
     compiled = compiler_works() and steps >= COMPILE_FROM_STEPS if compiled is None else compiled
     population = Population(config, [m.seed for m in members], device, dtype)

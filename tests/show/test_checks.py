@@ -1,0 +1,106 @@
+"""The checks of the exercises: right answers pass, mistakes are named, and blanks are no failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from entropylens.show import checks
+
+Answer = Callable[..., Any]
+
+
+def blank(*_: object) -> Tensor:
+    raise NotImplementedError
+
+
+def entropy(p: Tensor) -> Tensor:
+    possible = p[p > 0]
+    return -(possible * possible.log()).sum()
+
+
+def chain_rule(edges: Tensor) -> Tensor:
+    mass = edges.sum(-1, keepdim=True).expand_as(edges)
+    passed = edges > 0
+    return -(edges[passed] * (edges[passed] / mass[passed]).log()).sum()
+
+
+def sample_size(p: Tensor, nats: float) -> int:
+    return -int(-(int((p > 0).sum()) - 1) // (2 * nats))
+
+
+def head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.softmax(k @ q / q.shape[-1] ** 0.5, dim=0) @ v
+
+
+def dead(activations: Tensor, mass: Tensor) -> int:
+    return int((activations[mass > 0] == 0).all(dim=0).sum())
+
+
+def adam(g: Tensor, lr: float, betas: list[float], eps: float) -> Tensor:
+    theta = torch.nn.Parameter(torch.zeros_like(g[0]))
+    optimizer = torch.optim.Adam([theta], lr=lr, betas=(betas[0], betas[1]), eps=eps)
+    for row in g:
+        before = theta.detach().clone()
+        theta.grad = row.clone()
+        optimizer.step()
+    return theta.detach() - before
+
+
+RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
+    (checks.check_entropy, entropy),
+    (checks.check_chain_rule, chain_rule),
+    (checks.check_sample_size, sample_size),
+    (checks.check_attention, head),
+    (checks.check_dead_neurons, dead),
+    (checks.check_adam, adam),
+]
+
+WRONG: list[tuple[Callable[[Answer], None], Answer, str]] = [
+    (checks.check_entropy, lambda p: -(p * p.log2()).sum(), "log2"),
+    (checks.check_entropy, lambda p: (p * p.log()).sum(), "sign"),
+    (checks.check_entropy, lambda p: -p.log().mean(), "Weight each surprise"),
+    (checks.check_entropy, lambda p: -(p * p.log()).sum(), "0 · log 0"),
+    (checks.check_entropy, lambda p: -(p * (p + 1e-3).log()).sum(), "is 1.2206 nats"),
+    (checks.check_entropy, lambda p: -(p * p.log()), "shape"),
+    (checks.check_entropy, lambda _: None, "return"),
+    (checks.check_chain_rule, lambda e: -(e[e > 0] * e[e > 0].log()).sum(), "Divide an edge"),
+    (checks.check_chain_rule, lambda e: -(e * (e / e.sum(-1, keepdim=True)).log()).sum(), "NaN"),
+    (checks.check_sample_size, lambda p, nats: (len(p) - 1) / (2 * nats), "only those that are possible"),
+    (checks.check_sample_size, lambda p, nats: -(-(int((p > 0).sum()) - 1) // nats), "factor 2"),
+    (checks.check_attention, lambda q, k, v: torch.softmax(k @ q, 0) @ v, "√D"),
+    (checks.check_attention, lambda q, k, _v: torch.softmax(k @ q / 2, 0) @ k, "values"),
+    (checks.check_dead_neurons, lambda a, _: (a == 0).all(0).sum(), "never reach"),
+    (checks.check_dead_neurons, lambda a, m: (a[m > 0] == 0).any(0).sum(), "silent on all"),
+    (checks.check_adam, lambda g, lr, b, eps: adam(g, lr, [b[1], b[0]], eps), "swapped"),
+    (checks.check_adam, lambda g, lr, b, eps: -adam(g, lr, b, eps), "sign"),
+]
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT)
+def test_a_right_answer_passes(
+    check: Callable[[Answer], None], answer: Answer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(answer)
+    assert capsys.readouterr().out.startswith("✓ Right")
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT)
+def test_a_blank_is_told_and_does_not_fail(
+    check: Callable[[Answer], None], answer: Answer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del answer
+    check(blank)
+    assert "write blank" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("check", "answer", "hint"), WRONG)
+def test_a_mistake_is_named(check: Callable[[Answer], None], answer: Answer, hint: str) -> None:
+    with pytest.raises(checks.TryAgainError) as caught:
+        check(answer)
+    assert hint in str(caught.value)
+    assert caught.value._render_traceback_() == [f"✗ Not yet. {caught.value}"]
