@@ -19,6 +19,7 @@ import pandas as pd
 from entropylens.experiments import EXPERIMENTS
 from entropylens.experiments.experiment import Experiment
 from entropylens.results.files import digest, write_atomically
+from entropylens.results.registry import find_registry
 from entropylens.results.store import Rows
 from entropylens.results.sweep import measuring_code
 
@@ -88,3 +89,16 @@ def load_reference(root: Path, experiment: str, code: str | None = None) -> Refe
         rule_hashes=provenance["rules"],
         provenance=provenance,
     )
+
+
+def published(experiment: str) -> Reference:
+    """The published rows of an experiment, for a chapter: found from the working folder.
+
+    Raises:
+        LookupError: if there are none; the message says how to compute them.
+    """
+    reference = load_reference(find_registry().parents[1], experiment)
+    if reference is None:
+        command = f"entropylens compute {experiment} --profile full"
+        raise LookupError(f"no rows of {experiment!r} are published yet; compute them with: {command}")
+    return reference

@@ -5,6 +5,7 @@ Shapes as in `models/transformer.py`: N prefixes, f neurons, V symbols. Contribu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -164,7 +165,7 @@ def moments(beta2s: Sequence[float], steps: ArrayLike, jumps: Sequence[int]) -> 
                  markevery=every, label=label)  # fmt: skip
         bottom.plot(np.arange(1, len(taken) + 1), taken, color=line.color, linestyle=line.linestyle,
                     marker=line.marker, markevery=len(taken) // 12, label=label)  # fmt: skip
-    top.axhline(1 - 1 / np.e, color="black", linestyle=":", linewidth=1)
+    top.axhline(1 - math.exp(-1), color="black", linestyle=":", linewidth=1)
     top.set(xscale="log", xlabel="the last so many gradients …", ylabel=r"… hold this share of $v_t$")
     bottom.axhline(1, color="black", linestyle=":", linewidth=1)
     bottom.axvspan(*jumps, color="#DDDDDD", alpha=0.5, linewidth=0)
