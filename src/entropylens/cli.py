@@ -6,6 +6,7 @@ inside the commands, so that `entropylens --help` answers at once.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 import sys
@@ -179,18 +180,28 @@ def bench(as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], secon
     from tqdm import tqdm
 
     from entropylens.bench import VERSUS, WIDTHS, as_rows, run_benchmarks
+    from entropylens.book.errors import BadInput, BookError
     from entropylens.book.project import check_choice
 
     for rival in rivals:
         check_choice("rival", rival, VERSUS)
     for width in widths:
         _at_least_one("--width", width)
+        if width % 2:
+            raise BadInput(f"--width must be even (the models have 2 heads), not {width}")
+    if not seconds > 0:
+        raise BadInput(f"--seconds must be above 0, not {seconds}")
+    if "jax" in rivals and importlib.util.find_spec("jax") is None:
+        raise BadInput("--versus jax needs the package jax: pip install jax")
     if threads is not None:
         _at_least_one("--threads", threads)
         torch.set_num_threads(threads)
     widths, rivals = widths or WIDTHS, rivals or VERSUS
     measurements = run_benchmarks(widths, rivals, seconds)
-    done = list(tqdm(measurements, total=len(widths) * len(rivals), desc="comparisons", leave=False))
+    try:
+        done = list(tqdm(measurements, total=len(widths) * len(rivals), desc="comparisons", leave=False))
+    except RuntimeError as error:
+        raise BookError(str(error)) from None
     if as_json:
         click.echo(json.dumps(as_rows(done), indent=2))
         return

@@ -1,15 +1,19 @@
-"""Claim 1's experiment, small: rows complete, deterministic, equal however it is computed."""
+"""Claim 1's experiment, small: rows complete, and equal however they are computed."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import pandas as pd
 import pytest
 import torch
 
-from entropylens.experiments.low_entropy import Grid, _one_width, run
-from entropylens.tasks.language import entropy
+from entropylens.experiments import EXPERIMENTS
+from entropylens.experiments.experiment import artefact
+from entropylens.experiments.low_entropy import EXPERIMENT, Grid, at_equal_loss, measure, run
+from entropylens.tasks.language import Language, entropy
+from entropylens.training.spec import train_spec
 
 GRID = Grid(widths=(4, 8), seeds=2, steps=6, n_snapshots=4)
 
@@ -17,6 +21,14 @@ GRID = Grid(widths=(4, 8), seeds=2, steps=6, n_snapshots=4)
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
     return run(GRID, jobs=2)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_every_cell_is_there_once(rows: pd.DataFrame) -> None:
@@ -27,18 +39,17 @@ def test_every_cell_is_there_once(rows: pd.DataFrame) -> None:
     assert rows["step"].min() == 0
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_processes_change_nothing(rows: pd.DataFrame) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    alone = pd.concat([_one_width((GRID, width, "cpu")) for width in (8, 4)], ignore_index=True)
-    torch.set_num_threads(threads)
-    pd.testing.assert_frame_equal(rows.drop(columns="seconds"), alone.drop(columns="seconds"), check_exact=True)
+    specs = sorted(GRID.populations(), key=lambda s: -s.work())
+    alone = pd.concat([measure(spec, artefact(train_spec(spec))) for spec in specs], ignore_index=True)
+    pd.testing.assert_frame_equal(rows, alone, check_exact=True)
 
 
 def test_regimes_share_target_and_start_and_differ_in_what_is_seen(rows: pd.DataFrame) -> None:
     start = rows[(rows["step"] == 0) & (rows["d_model"] == 8) & (rows["seed"] == 0)]
     assert start["bias"].nunique() == start["target_entropy"].nunique() == 1
-    assert start["target_entropy"].iloc[0] == pytest.approx(float(entropy(GRID.target(0))))
+    assert start["target_entropy"].iloc[0] == pytest.approx(float(entropy(GRID.target(0).build(Language()))))
     sample = start.set_index("regime")["sample_bias"]
     assert sample["finite"] < 0
     assert sample["exact"] == sample["fresh"] == 0
@@ -57,5 +68,35 @@ def test_snapshots_start_at_zero_and_end_at_the_last_step() -> None:
 
 
 def test_an_error_in_a_process_comes_back_as_it_was() -> None:
-    with pytest.raises(ValueError, match="does not divide"):
-        run(dataclasses.replace(GRID, widths=(8, 5)), jobs=2)
+    wild = dataclasses.replace(GRID, concentration=-1.0)
+    with pytest.raises(ValueError, match="concentration is positive"):
+        run(wild, jobs=2)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_profiles_are_designed_as_the_house_asks(experiment) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    assert set(experiment.populations) == {"quick", "full"}
+    seeds = {m.seed for spec in experiment.populations["full"]() for m in spec.members}
+    assert len(seeds) >= 10
+
+
+def test_the_registered_experiment_has_the_arms_that_its_rules_name() -> None:
+    widths = {spec.config.d_model for spec in EXPERIMENT.populations["quick"]()}
+    assert {8, 64} <= widths
+
+
+def test_bias_at_equal_loss_on_planted_paths() -> None:
+    def path(width: int, seed: int, bias: list[float]) -> pd.DataFrame:
+        loss = [2.0, 1.0, 0.5, 0.6]  # the last one goes up again: "first passes" is not the last time
+        return pd.DataFrame(
+            {"regime": "fresh", "d_model": width, "seed": seed, "step": [0, 1, 2, 3], "excess_loss": loss, "bias": bias}
+        )
+
+    rows = pd.concat(
+        [path(8, s, [1.0, 0.8, 0.4, 9.0]) for s in (0, 1)] + [path(64, s, [1.0, 0.6, 0.2 + s, 9.0]) for s in (0, 1)]
+    )
+    table = at_equal_loss(rows, wide=64, narrow=8, levels=(0.75, 0.4))
+    assert table["excess loss"].tolist() == [0.75]  # nobody reached 0.4
+    assert table["n"].tolist() == [2]
+    assert table["difference"].iloc[0] == pytest.approx(((0.4 - 0.6) + (0.9 - 0.6)) / 2)
+    assert table["low"].iloc[0] < table["difference"].iloc[0] < table["high"].iloc[0]

@@ -28,7 +28,7 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     (root / "book").mkdir()
     shutil.copy(ROOT / "book" / "claims.yml", root / "book")
-    execute(Order(root, EXPERIMENT, "full", "cpu"), jobs=2)
+    execute(Order(root, EXPERIMENT, "full", "cpu"), jobs=1)
     return root
 
 
@@ -48,7 +48,7 @@ def test_published_rows_are_those_of_the_store(project: Path) -> None:
     found = load_reference(project, "low_entropy")
     assert found is not None
     order = Order(project, EXPERIMENT, "full", "cpu")
-    stored = pd.concat([r.frame for r in compute(order.tasks())], ignore_index=True)
+    stored = pd.concat([r.frame for r in compute(order.tasks(), jobs=1)], ignore_index=True)
     pd.testing.assert_frame_equal(found.rows.drop(columns="population"), stored, check_exact=True)
     assert not found.stale
     assert set(found.rule_hashes) == {"LE-1a", "LE-1b"}
@@ -116,7 +116,7 @@ def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pyt
 
 
 def test_an_attestation_needs_agreement_and_enough_cells(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = verify.verify(project, EXPERIMENT, sample=2, jobs=2)
+    checks = verify.verify(project, EXPERIMENT, sample=2, jobs=1)
     edit_code(monkeypatch)
     few = [verify.Check("p", 2, True, 0.0, ())]
     with pytest.raises(ValueError, match="2 cells were computed again; 10 of 30 are needed"):
@@ -143,7 +143,7 @@ def test_a_budget_takes_the_cheapest_first(tmp_path: Path) -> None:
 
 def test_fresh_rows_replace_the_old_ones_at_the_end(project: Path) -> None:
     before = sorted(p.name for p in (project / "_store" / "trained").glob("*"))
-    execute(Order(project, EXPERIMENT, "full", "cpu", fresh=True), jobs=2)
+    execute(Order(project, EXPERIMENT, "full", "cpu", fresh=True), jobs=1)
     after = sorted(p.name for p in (project / "_store" / "trained").glob("*"))
     assert len(after) == len(before)
     assert not (project / "_store" / ".fresh").exists()
@@ -152,7 +152,7 @@ def test_fresh_rows_replace_the_old_ones_at_the_end(project: Path) -> None:
 def test_a_cluster_gives_the_same_rows_even_if_a_worker_dies(project: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="pip install distributed to test the Dask executor")
     order = Order(project, EXPERIMENT, "full", "cpu")
-    here = pd.concat([r.frame for r in compute(order.tasks())], ignore_index=True)
+    here = pd.concat([r.frame for r in compute(order.tasks(), jobs=1)], ignore_index=True)
     todo = tasks(EXPERIMENT, "full", tmp_path / "cluster", ROOT)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         next(iter(cluster.workers.values())).process.process.kill()

@@ -38,6 +38,11 @@ def test_an_error_ends_the_others_at_once() -> None:
     assert time.monotonic() - start < 45
 
 
+def test_one_job_works_in_this_process() -> None:
+    assert map_processes(square, [0, 1, 2], steps=3, jobs=1) == [0, 1, 4]
+    assert map_processes(lambda _: os.getpid(), [0], steps=0, jobs=1) == [os.getpid()]  # type: ignore[arg-type, return-value]
+
+
 def test_counting_outside_a_pool_does_nothing() -> None:
     count_steps(5)
 

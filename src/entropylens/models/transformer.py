@@ -1,4 +1,4 @@
-"""A decoder-only transformer, as small and plain as possible, with the paper's ablations.
+"""A decoder-only transformer, as small and plain as possible, with ablations after the paper's.
 
 Glossary of shapes
 ------------------
@@ -6,10 +6,11 @@ Glossary of shapes
          below mentions it: every operation addresses its dimensions from the right, so `@` serves both.
 R, N     rows and positions of the layout (models/layouts.py): 21 and 781 on the trie of 5 symbols and length 5
 d, H, D  d_model, n_heads, D = d / H
-f        d_ff, the number of FFN neurons, 4·d as in the paper unless said otherwise
+f        d_ff, the number of FFN neurons, 4·d, as a summary of the paper has it, unless said otherwise
 V        symbols; the token V is BOS
 
-What the paper does not say (depth, heads, norm, positions, initialisation) is a field of `TransformerConfig`.
+What we have seen of the paper does not say depth, heads, norm, positions or initialisation, nor what exactly its
+variants are: depth, heads, norm and variant are fields of `TransformerConfig`, the others are our choice.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -99,9 +100,9 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         return None
     flags = [*FLAGS, *REALS[dtype]]
     key = hashlib.sha256("\0".join([SOURCE.read_text(), *flags, compiler, _cpu()]).encode()).hexdigest()[:20]
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "entropylens"
-    target = folder / f"trie_attention-{key}.so"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "entropylens"
+        target = folder / f"trie_attention-{key}.so"
         if not target.exists():
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -109,7 +110,11 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
                 subprocess.run([compiler, *flags, str(SOURCE), "-o", built, "-lm"], check=True, capture_output=True)
                 built.replace(target)
         return ctypes.CDLL(str(target))
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        told = (
+            error.stderr.decode(errors="replace").strip() if isinstance(error, subprocess.CalledProcessError) else error
+        )
+        warnings.warn(f"attention runs without its C kernel, several times slower: {told}", stacklevel=2)
         return None
 
 

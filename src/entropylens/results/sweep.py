@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from entropylens.experiments.experiment import Experiment, Measure, artefact
+from entropylens.models.trie_kernel import has_kernel
 from entropylens.results.code import code_hash
 from entropylens.results.environment import cpu_model, git_state, installed_version
 from entropylens.results.files import digest
@@ -123,6 +124,7 @@ def _circumstances(seconds: float, device: str, compiled: bool) -> Record:
         "cpu": cpu_model(),
         "threads": torch.get_num_threads(),
         "compiled": compiled,
+        "kernel": device == "cpu" and has_kernel(torch.float32),
         "torch": installed_version("torch"),
         "numpy": installed_version("numpy"),
     }

@@ -88,6 +88,8 @@ def _seeds(n: int) -> str:
 
 
 def _effect(where: str, effect: Interval, unit: str) -> str:
+    if effect.low == effect.high:  # a clamped quantity, say: no scatter is no interval
+        return f"<li>{escape(where)}: {effect.mean:+.3f} {escape(unit)} in each of the {effect.n} seeds</li>"
     beside = f" (bootstrap [{effect.bootstrap_low:+.3f}, {effect.bootstrap_high:+.3f}])"
     return (
         f"<li>{escape(where)}: {effect.mean:+.3f} {escape(unit)}, 95 % [{effect.low:+.3f}, {effect.high:+.3f}]"

@@ -114,8 +114,8 @@ def decomposition(rows: pd.DataFrame) -> tuple[Figure, str]:
 def bias_against_loss(rows: pd.DataFrame) -> tuple[Figure, str]:
     """Trajectories in the plane of excess loss and bias, means over seeds: widths are compared at equal loss."""
     regimes, widths = list(rows["regime"].unique()), sorted(rows["d_model"].unique())
-    end = rows[rows["final"]].groupby(["regime", "d_model"])["excess_loss"].mean().max()
-    largest = max(1.0, 1.5 * end)  # the late part, in which every width can be seen
+    least = rows.groupby(["regime", "d_model", "step"])["excess_loss"].mean().groupby(["regime", "d_model"]).min()
+    largest = max(1.0, 1.5 * least.max())  # the late part, in which every width can be seen
     figure, axes = canvas(len(regimes), height=2.3 * len(regimes), sharex=True, sharey=True)
     for ax, regime in zip(axes, regimes, strict=True):
         ax.axhline(0, color=BLACK, linewidth=1)
@@ -129,6 +129,6 @@ def bias_against_loss(rows: pd.DataFrame) -> tuple[Figure, str]:
     axes[-1].set_xlabel("excess loss, KL(what is seen‖pθ)  (nats);  training goes →")
     axes[-1].invert_xaxis()
     return figure, (
-        "Entropy bias against excess loss during training, in nats, one panel a regime, one line a width. Where two "
-        "lines coincide, width makes no difference at equal loss; where they end, training did."
+        "Entropy bias against excess loss during training, in nats, one panel a regime, one line a width; means over "
+        "seeds. Where two lines coincide, width makes no difference at equal loss; where they end, training did."
     )

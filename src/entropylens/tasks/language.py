@@ -40,6 +40,10 @@ class Language:
     def __post_init__(self) -> None:
         if not isinstance(self.vocab_size, int) or not isinstance(self.length, int):
             raise TypeError(f"vocab_size and length are whole numbers, got {self.vocab_size} and {self.length}")
+        if self.vocab_size == 1 and self.length > MAX_SENTENCES:
+            raise ValueError(
+                f"one symbol and length {self.length:,} give more prefixes than the {MAX_SENTENCES:,} allowed"
+            )
         if self.vocab_size < 1 or self.length < 1:
             raise ValueError(f"vocab_size and length must be at least 1, got {self.vocab_size} and {self.length}")
         digits = self.length * math.log10(self.vocab_size)

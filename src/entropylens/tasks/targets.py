@@ -1,7 +1,8 @@
 """Target distributions p_tgt: three families, and a tilt that gives any of them a requested entropy.
 
-The paper does not say how its target is built; these are our readings, chosen to differ where it may matter: a
-support that is sparse and arbitrary, none (every sentence possible, structure in the conditionals), and sparse by rule.
+What we have seen of the paper does not say how its target is built; these are our readings, chosen to differ where it
+may matter: a support that is sparse and arbitrary, none (every sentence possible, structure in the conditionals), and
+sparse by rule.
 Every function is a pure function of its arguments: the same seed gives the same target, (S,) float64.
 """
 

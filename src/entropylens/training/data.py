@@ -54,9 +54,6 @@ class Data:
         if self.batch_size and self.n_samples and self.batch_size > self.n_samples:
             raise ValueError(f"a batch of {self.batch_size} cannot come from a sample of {self.n_samples}")
 
-    def __str__(self) -> str:
-        return f"finite N = {self.n_samples}" if self.regime == "finite" else self.regime
-
 
 def generator(seed: int, purpose: str) -> torch.Generator:
     """An independent stream of random numbers for each purpose ("init", "sample", "batches") of a seed."""
@@ -75,7 +72,7 @@ def batches(language: Language, target: Tensor, data: Data, seed: int) -> Iterat
         assert data.batch_size is not None
         yield from _fresh(language, target, data.batch_size, generator(seed, "batches"))
     if data.regime == "exact":
-        weights = target
+        weights = target.double()
     else:
         assert data.n_samples is not None
         sample = finite_sample(language, target, data.n_samples, seed)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """What one member is trained with; names and defaults as in `torch.optim`, fields a rule does not use are ignored.
+    """What one member is trained with; names as in `torch.optim`, Adam's defaults for all; unused fields are ignored.
 
     Attributes:
         name: sgd, rmsprop, adam or adamw.
@@ -143,7 +143,8 @@ class PopulationOptimizer:
         """
         self.step_number += 1
         h, t = self._hyper, self.step_number
-        cosine = (1 + torch.cos(math.pi * (t - 1) / max(1, self.steps - 1))) / 2
+        tau = ((t - 1) / max(1, self.steps - 1)).clamp(max=1.0)
+        cosine = (1 + torch.cos(math.pi * tau)) / 2
         lr = h["lr"] * (h["final_lr"] + (1 - h["final_lr"]) * cosine)
         plain = [h[name] for name in COLUMNS[1:6]]
         derived = [1 - h["beta1"], 1 - h["beta2"], 1 - h["beta1"] ** t, 1 - h["beta2"] ** t]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from multiprocessing.sharedctypes import Synchronized
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -24,6 +24,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _done: Synchronized[int] | None = None
+_bar: tqdm[Any] | None = None
 
 
 def cores() -> int:
@@ -36,6 +37,8 @@ def count_steps(steps: int) -> None:
     if _done is not None:
         with _done.get_lock():
             _done.value += steps
+    elif _bar is not None:
+        _bar.update(steps)
 
 
 def map_processes(
@@ -47,9 +50,11 @@ def map_processes(
         function: importable by name; an exception in it is raised here.
         items: whatever can be pickled; the most expensive should come first.
         steps: how many calls of `count_steps` are expected in all.
-        jobs: processes at a time; None takes one a core.
+        jobs: processes at a time; None takes one a core; 1 starts none and works here, on one thread as they would.
         label: of the progress bar.
     """
+    if jobs == 1:
+        return _map_here(function, items, steps, label)
     context = multiprocessing.get_context("spawn")
     done = context.Value("q", 0)
     workers = min(len(items), jobs or cores())
@@ -69,6 +74,19 @@ def map_processes(
                     process.kill()
                 raise
         return [future.result() for future in futures]
+
+
+def _map_here(function: Callable[[Item], Result], items: Sequence[Item], steps: int, label: str) -> list[Result]:
+    global _bar  # noqa: PLW0603 - where count_steps finds it
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tqdm(total=steps, desc=label, unit="step", leave=False, disable=bar_hidden(label)) as bar:
+            _bar = bar
+            return [function(item) for item in items]
+    finally:
+        _bar = None
+        torch.set_num_threads(threads)
 
 
 def _start_worker(done: Synchronized[int], parent: int) -> None:

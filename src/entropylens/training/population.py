@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -107,9 +107,17 @@ def pick_device(name: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
+@cache
 def compiler_works() -> bool:
-    """Whether torch.compile can be expected to work here: a C++ compiler, and a Python that it knows."""
-    return shutil.which(os.environ.get("CXX", "g++")) is not None and sys.platform.startswith("linux")
+    """Whether torch.compile works here, found out by compiling something small; a failure is told in a warning."""
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        return False
+    try:
+        torch.compile(lambda x: x.sin() + 1, fullgraph=True)(torch.ones(4))
+    except Exception as error:  # whatever a compiler can stumble over, the work goes on without it
+        warnings.warn(f"torch.compile does not work here, going on without: {error}", stacklevel=2)
+        return False
+    return True
 
 
 def make_step(
@@ -171,7 +179,7 @@ def train(
         if member.target.dim() != 1:
             raise ValueError(f"a member has one target, (S,); got shape {tuple(member.target.shape)}")
         language.check(member.target)
-    compiled = compiler_works() and steps >= COMPILE_FROM_STEPS if compiled is None else compiled
+    compiled = steps >= COMPILE_FROM_STEPS and compiler_works() if compiled is None else compiled
     population = Population(config, [m.seed for m in members], device, dtype)
     theta, layout = population.parameters, TrieLayout(language, device)
     optimizer = PopulationOptimizer([m.optimizer for m in members], theta, steps)
