@@ -44,8 +44,8 @@ def check_equal_loss(answer: Callable[[pd.DataFrame, float], float]) -> str:
     if abs(got - 0.5) < 1e-9:
         if not np.isnan(_call(answer, path, 0.1)):
             raise TryAgainError(
-                "Right at 0.7. But the loss never reached 0.1, and you made up a bias for it: np.interp holds on to the "
-                "last value unless left= and right= say otherwise."
+                "Right at 0.7. But the loss never reached 0.1, and you made up a bias for it: np.interp holds on to "
+                "the last value unless left= and right= say otherwise."
             )
         return "Right: halfway between two snapshots in loss is halfway in bias."
     if np.isclose(got, [0.2, 0.8]).any():
