@@ -32,6 +32,7 @@ test: $(STAMP)
 	$(RUN) --profile quick
 	$(BIN)/entropylens build --profile quick
 	ENTROPYLENS_SITE=_build/html-quick $(BIN)/pytest -m browser tests/browser
+	$(BIN)/entropylens verify --budget 30
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
