@@ -29,6 +29,10 @@ BAD_INPUT = {
     "no time": (["run", "--cell-timeout", "0"], ["--cell-timeout", "0"]),
     "an unknown option": (["run", "--profle", "quick"], ["--profle", "--profile"]),
     "an unknown command": (["rum"], ["rum"]),
+    "an unknown experiment": (["compute", "low_entropi"], ["experiment 'low_entropi'", "did you mean 'low_entropy'"]),
+    "an unknown experiment to verify": (["verify", "high_entropy"], ["experiment 'high_entropy'", "low_entropy"]),
+    "a width that does not fit": (["bench", "--width", "7"], ["--width must be even", "7"]),
+    "an unknown rival": (["bench", "--versus", "numpy"], ["rival 'numpy'", "naive, loop_on_trie, jax, floor"]),
     "an unknown profile to build": (["build", "--profile", "quik"], ["profile 'quik'", "quick, full"]),
 }
 
