@@ -138,10 +138,6 @@ def test_bad_regimes_are_refused(fields: dict[str, Any], message: str) -> None:
         Data(**fields)
 
 
-def test_names() -> None:
-    assert [str(d) for d in REGIMES.values()] == ["exact", "finite N = 12", "finite N = 12", "fresh"]
-
-
 @pytest.mark.parametrize("number", [2.5, "many", 0, -1])
 def test_counts_are_whole_numbers(number: object) -> None:
     with pytest.raises(ValueError, match="whole numbers, at least 1"):

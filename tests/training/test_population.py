@@ -294,7 +294,16 @@ def test_long_runs_compile_where_they_can(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not compiler_works()
+    assert not compiler_works.__wrapped__()  # past the cache: the answer is kept for the life of a process
+
+
+def test_a_compiler_that_fails_is_told_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the compiler caught fire")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.warns(UserWarning, match="going on without: the compiler caught fire"):
+        assert not compiler_works.__wrapped__()
 
 
 @pytest.mark.slow
