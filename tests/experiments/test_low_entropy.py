@@ -11,7 +11,7 @@ import torch
 
 from entropylens.experiments import EXPERIMENTS
 from entropylens.experiments.experiment import artefact
-from entropylens.experiments.low_entropy import EXPERIMENT, Grid, at_equal_loss, measure, run
+from entropylens.experiments.low_entropy import EXPERIMENT, REGIMES, Grid, at_equal_loss, measure, run
 from entropylens.tasks.language import Language, entropy
 from entropylens.training.spec import train_spec
 
@@ -32,9 +32,9 @@ def one_thread() -> Iterator[None]:
 
 
 def test_every_cell_is_there_once(rows: pd.DataFrame) -> None:
-    cells = rows.groupby(["d_model", "regime", "seed", "step"]).size()
+    cells = rows.groupby(["d_model", "regime", "n_samples", "seed", "step"]).size()
     assert (cells == 1).all()
-    assert len(cells) == 2 * 3 * 2 * len(GRID.snapshots)
+    assert len(cells) == 2 * len(REGIMES) * 2 * len(GRID.snapshots)
     assert rows[rows["final"]]["step"].unique().tolist() == [GRID.steps]
     assert rows["step"].min() == 0
 
@@ -50,9 +50,9 @@ def test_regimes_share_target_and_start_and_differ_in_what_is_seen(rows: pd.Data
     start = rows[(rows["step"] == 0) & (rows["d_model"] == 8) & (rows["seed"] == 0)]
     assert start["bias"].nunique() == start["target_entropy"].nunique() == 1
     assert start["target_entropy"].iloc[0] == pytest.approx(float(entropy(GRID.target(0).build(Language()))))
-    sample = start.set_index("regime")["sample_bias"]
-    assert sample["finite"] < 0
-    assert sample["exact"] == sample["fresh"] == 0
+    sample = start.set_index("n_samples")["sample_bias"]
+    assert (sample.loc[0] == 0).all()
+    assert sample[500] < sample[2000] < sample[8000] < sample[32000] < 0
 
 
 def test_exact_training_approaches_the_target(rows: pd.DataFrame) -> None:

@@ -285,7 +285,7 @@ def test_long_runs_compile_where_they_can(monkeypatch: pytest.MonkeyPatch) -> No
         return make_step(*arguments[:-1], False)
 
     monkeypatch.setattr(population, "make_step", spy)
-    monkeypatch.setattr(population, "COMPILE_FROM_STEPS", 3)
+    monkeypatch.setattr(population, "COMPILE_FROM", 3 * Transformer(SMALL).n_parameters)
     for steps, works in [(2, True), (3, True), (3, False)]:
         monkeypatch.setattr(population, "compiler_works", lambda works=works: works)
         train(SMALL, mixed_members()[:1], steps=steps)

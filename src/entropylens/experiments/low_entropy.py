@@ -1,13 +1,13 @@
 """Claim 1: does a transformer end below the entropy of its target, and does a larger one do so more?
 
-Widths × data regimes × seeds. A seed draws the target, the sample and the initial parameters together; arms are paired
-on it. One population holds all regimes and seeds of one width.
+Widths × data regimes × seeds, and around this main design one variation at a time. A seed draws the target, the sample
+and the initial parameters together; arms are paired on it. One population holds the seeds of one width and regime.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -15,25 +15,30 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from entropylens.experiments.experiment import Experiment, run_live
+from entropylens.experiments.experiment import Experiment, final_log_probs, run_live
 from entropylens.measures.distribution import bias
-from entropylens.models.transformer import TransformerConfig
+from entropylens.models.transformer import Norm, TransformerConfig
 from entropylens.tasks.language import Language
 from entropylens.training.data import Data, finite_sample
 from entropylens.training.optimizers import OptimizerConfig
 from entropylens.training.spec import MemberSpec, PopulationSpec, TargetSpec
 
-N_SAMPLES = 2000
+N_SAMPLES = (500, 2000, 8000, 32000)
+BATCH = 4096
+"""Fresh sentences a step. On the trie a batch costs the same whatever its size, and noise is not what claim 1 is about;
+the design `batch` has smaller ones."""
 REGIMES = {
     "exact": Data("exact"),
-    "fresh": Data("fresh", batch_size=256),
-    "finite": Data("finite", n_samples=N_SAMPLES),
+    "fresh": Data("fresh", batch_size=BATCH),
+    **{f"finite {n}": Data("finite", n_samples=n) for n in N_SAMPLES},
 }
+TWO_REGIMES = {name: REGIMES[name] for name in ("fresh", "finite 2000")}
+"""Those that the rules name: what the variations around the main design are trained on."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of the experiment and how each is trained.
+    """A block of cells, widths × regimes × seeds, and how each is trained.
 
     Attributes:
         widths: values of d_model.
@@ -42,16 +47,24 @@ class Grid:
         n_snapshots: how often, about evenly in log(step), the distributions are measured; the untrained model is one.
         regimes: data regimes by name.
         optimizer: the same for all.
-        concentration: of the autoregressive Dirichlet target; smaller is more predictable.
+        family: of the target, as in `TargetSpec`.
+        concentration: of the target's Dirichlet distributions; smaller is more predictable.
+        entropy: nats that each target is tilted to; None leaves it as it was drawn.
+        norm: of the model, as in `TransformerConfig`.
+        design: label of the rows.
     """
 
     widths: Sequence[int] = (8, 16, 32, 64)
     seeds: int = 10
-    steps: int = 600
+    steps: int = 1500
     n_snapshots: int = 24
     regimes: Mapping[str, Data] = field(default_factory=lambda: dict(REGIMES))
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig("adam", lr=3e-3, final_lr=0.02))
+    family: str = "autoregressive"
     concentration: float = 0.5
+    entropy: float | None = None
+    norm: Norm = "pre"
+    design: str = "main"
 
     @property
     def snapshots(self) -> list[int]:
@@ -61,19 +74,40 @@ class Grid:
 
     def target(self, seed: int) -> TargetSpec:
         """The target of a seed."""
-        return TargetSpec("autoregressive", seed, self.concentration)
+        return TargetSpec(self.family, seed, self.concentration, entropy=self.entropy)
 
     def populations(self) -> list[PopulationSpec]:
-        """One a width, with all regimes and seeds."""
-        members = tuple(
-            MemberSpec(seed, self.target(seed), data, self.optimizer)
-            for data in self.regimes.values()
-            for seed in range(self.seeds)
-        )
-        return [
-            PopulationSpec(TransformerConfig(d_model=d), members, self.steps, tuple(self.snapshots))
-            for d in self.widths
-        ]
+        """One a width and regime, with all seeds."""
+        return [self._population(width, data) for width in self.widths for data in self.regimes.values()]
+
+    def _population(self, width: int, data: Data) -> PopulationSpec:
+        members = tuple(MemberSpec(seed, self.target(seed), data, self.optimizer) for seed in range(self.seeds))
+        config = TransformerConfig(d_model=width, norm=self.norm)
+        return PopulationSpec(config, members, self.steps, tuple(self.snapshots), design=self.design)
+
+
+def variations(main: Grid, wide: int, middle: int) -> list[Grid]:
+    """One change at a time to the main design, each with fresh data and a sample of 2000.
+
+    Args:
+        main: the main design.
+        wide: the width that the rules are about.
+        middle: the width at which the target's entropy is varied, where a model costs a third.
+    """
+    around = replace(main, n_snapshots=2, regimes=TWO_REGIMES)
+    small_batches = {f"fresh {size}": Data("fresh", batch_size=size) for size in (64, 512)}
+    return [
+        replace(around, design="target", family="sparse"),
+        *(replace(around, design="entropy", widths=(middle,), entropy=nats) for nats in (3.0, 4.5, 7.0)),
+        replace(around, design="norm", widths=(wide,), norm="none"),
+        replace(around, design="batch", widths=(wide,), regimes=small_batches),
+        replace(around, design="long", widths=(wide,), regimes={"fresh": REGIMES["fresh"]}, steps=4 * main.steps),
+    ]
+
+
+def populations(main: Grid, wide: int = 64, middle: int = 32) -> list[PopulationSpec]:
+    """The whole experiment: the main design and its variations."""
+    return [spec for grid in (main, *variations(main, wide, middle)) for spec in grid.populations()]
 
 
 def run(grid: Grid, device: str = "cpu", jobs: int | None = None) -> pd.DataFrame:
@@ -82,19 +116,29 @@ def run(grid: Grid, device: str = "cpu", jobs: int | None = None) -> pd.DataFram
 
 
 def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-    """One row a member and snapshot: d_model, n_parameters, regime, n_samples, seed, step, final, and `bias`, nats."""
+    """One row a member and snapshot: what it was trained on, `step`, `final`, and `bias`, nats.
+
+    The columns `design` and `main` tell the main design, which rules judge, from its variations. `n_samples` and
+    `batch_size` are 0 where the regime has none; `tilt` is the entropy that the target was tilted to, NaN for none.
+    """
     language, members, steps = spec.config.language, spec.build_members(), trained["snapshot_steps"].tolist()
     target = torch.stack([m.target for m in members])
-    measured = bias(
-        trained["log_probs"], target, torch.stack([_seen(language, m.seed, m.target, m.data) for m in members])
-    )
+    seen = torch.stack([_seen(language, m.seed, m.target, m.data) for m in members])
+    measured = bias(trained["log_probs"], target, seen)
     k, m = len(steps), len(members)
+    targets = [member.target for member in spec.members]
     return pd.DataFrame(
         {
+            "design": spec.design,
+            "main": spec.design == "main",
             "d_model": spec.config.d_model,
             "n_parameters": trained["parameters"].shape[1],
+            "norm": spec.config.norm,
+            "family": [t.family for t in targets] * k,
+            "tilt": [np.nan if t.entropy is None else t.entropy for t in targets] * k,
             "regime": [member.data.regime for member in members] * k,
             "n_samples": [member.data.n_samples or 0 for member in members] * k,
+            "batch_size": [member.data.batch_size or 0 for member in members] * k,
             "seed": [member.seed for member in members] * k,
             "step": [step for step in steps for _ in members],
             "final": [step == steps[-1] for step in steps for _ in members],
@@ -113,18 +157,18 @@ def _seen(language: Language, seed: int, target: Tensor, data: Data) -> Tensor:
 def at_equal_loss(rows: pd.DataFrame, wide: int, narrow: int, levels: Sequence[float]) -> pd.DataFrame:
     """How the bias of two widths differs when their excess loss first passes a level, nats: exploratory.
 
-    One row a regime and level that two seeds or more reach in both widths: the mean of bias(wide) − bias(narrow) over
-    those `n` seeds, and its 95 % Student interval.
+    One row a regime (and sample size) and level that two seeds or more reach in both widths: the mean of
+    bias(wide) − bias(narrow) over those `n` seeds, and its 95 % Student interval.
     """
     found = []
-    for regime, part in rows.groupby("regime", sort=False):
+    for (regime, size), part in rows.groupby(["regime", "n_samples"], sort=False):
         for level in levels:
             bias_at = part.groupby(["d_model", "seed"]).apply(_first_passing, level)
             gaps = (bias_at.loc[wide] - bias_at.loc[narrow]).dropna().to_numpy()
             if len(gaps) > 1:
                 interval = stats.ttest_1samp(gaps, 0.0).confidence_interval(0.95)
-                found.append((regime, level, gaps.mean(), interval.low, interval.high, len(gaps)))
-    return pd.DataFrame(found, columns=["regime", "excess loss", "difference", "low", "high", "n"])
+                found.append((regime, size, level, gaps.mean(), interval.low, interval.high, len(gaps)))
+    return pd.DataFrame(found, columns=["regime", "sample", "excess loss", "difference", "low", "high", "n"])
 
 
 def _first_passing(path: pd.DataFrame, level: float) -> float:
@@ -143,8 +187,9 @@ EXPERIMENT = Experiment(
     name="low_entropy",
     claims=("LE-1a", "LE-1b"),
     populations={
-        "quick": lambda: Grid(widths=(8, 64), seeds=3, steps=50).populations(),
-        "full": lambda: Grid().populations(),
+        "quick": lambda: populations(Grid(widths=(8, 64), seeds=2, steps=20), middle=8),
+        "full": lambda: populations(Grid()),
     },
     measure=measure,
+    publishes=final_log_probs,
 )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from entropylens.experiments.experiment import Experiment
 from entropylens.results.claims import load_claims
 from entropylens.results.reference import publish
-from entropylens.results.store import Store
-from entropylens.results.sweep import Task, compute, estimate, tasks
+from entropylens.results.store import Rows, Store
+from entropylens.results.sweep import Task, compute, estimate, tasks, train_population
+from entropylens.training.parallel import cores
 from entropylens.training.population import pick_device
 
 
@@ -49,17 +53,36 @@ def plan(order: Order) -> str:
 
 def execute(order: Order, jobs: int | None = None, scheduler: str | None = None) -> str:
     """Compute what is missing; publish the full profile's rows in `results/`; return a line that says so."""
-    todo = order.tasks()
+    todo, start = order.tasks(), time.perf_counter()
+    new = [t for t in todo if not Store(t.folder).has("trained", t.training_key)]
     rows = compute(todo, jobs, order.experiment.name, scheduler)
+    tensors = [order.experiment.publishes(train_population(t)[0]) for t in todo] if order.experiment.publishes else []
+    cost = _cost(new, todo, rows, time.perf_counter() - start, jobs or cores())
     if order.fresh:  # only what was computed to the end replaces what there was
         for task in todo:
             for kind, key in (("trained", task.training_key), (task.kind, task.rows_key)):
                 Store(order.root / "_store").adopt(order.folder, kind, key)
         shutil.rmtree(order.folder, ignore_errors=True)
     n_rows = sum(len(part.frame) for part in rows)
+    told = f"{n_rows} rows"
+    if new and scheduler is None:
+        told += f" after {cost['training']:.0f} s of training and {cost['other']:.0f} s of all else, on all cores used"
     if order.profile != "full":
-        return f"{n_rows} rows are in the store"
+        return f"{told} are in the store"
     claims = load_claims(order.root / "book" / "claims.yml")
     rules = {c: rule.hash for c in order.experiment.claims if (rule := claims[c].rule) is not None}
-    path = publish(order.root, order.experiment, order.profile, rows, rules)
-    return f"{n_rows} rows are in {path.relative_to(order.root)}"
+    path = publish(order.root, order.experiment, order.profile, rows, rules, tensors, cost)
+    return f"{told}: {path.relative_to(order.root)}"
+
+
+def _cost(new: Sequence[Task], todo: Sequence[Task], rows: Sequence[Rows], seconds: float, jobs: int) -> dict[str, Any]:
+    """Core-seconds of the populations trained just now, and of everything else: store, measuring, waiting, start-up."""
+    keys = {t.training_key for t in new}
+    training = sum(r.record["seconds"] for t, r in zip(todo, rows, strict=True) if t.training_key in keys)
+    jobs = min(jobs, max(1, len(new)))
+    return {
+        "populations": len(new),
+        "jobs": jobs,
+        "training": round(training, 1),
+        "other": round(jobs * seconds - training, 1),
+    }

@@ -2,7 +2,8 @@
 
 They are the full profile's rows of all populations of an experiment, with a column `population`. The JSON holds the
 checksum of the CSV, the hash of the measuring code (which covers the training code), the hashes of the rules that were
-in force, and a record a population.
+in force, what the computation cost, and a record a population. Where an experiment publishes tensors, too (log pθ, for
+later chapters), they are in `<experiment>.safetensors`: one row for each final row of the CSV, in the same order.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from entropylens.experiments import EXPERIMENTS
 from entropylens.experiments.experiment import Experiment
@@ -39,10 +45,48 @@ class Reference:
     rule_hashes: dict[str, str]
     """Claim id to the hash of its rule when the rows were made."""
     provenance: dict[str, Any]
+    path: Path
+    """Of the CSV."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is published beside the rows, one entry for each final row, in their order.
+
+        Raises:
+            ForeignFileError: if the file is missing, damaged, or not the one that belongs to the rows.
+        """
+        path = self.path.with_suffix(".safetensors")
+        try:
+            data = path.read_bytes()
+            if digest(data) == self.provenance.get("tensors_checksum"):
+                return load_tensors(data)
+        except (OSError, SafetensorError):
+            pass
+        raise ForeignFileError(f"results/{path.name} is missing, or not what {path.stem}.json describes: {_AGAIN}")
 
 
-def publish(root: Path, experiment: Experiment, profile: str, parts: Sequence[Rows], rules: Mapping[str, str]) -> Path:
-    """Write the rows of all populations, in their order, as the experiment's reference; return the CSV's path."""
+_AGAIN = "compute it again"
+
+
+def publish(
+    root: Path,
+    experiment: Experiment,
+    profile: str,
+    parts: Sequence[Rows],
+    rules: Mapping[str, str],
+    tensors: Sequence[Mapping[str, Tensor]] = (),
+    cost: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the rows of all populations, in their order, as the experiment's reference; return the CSV's path.
+
+    Args:
+        root: of the project.
+        experiment: whose rows they are.
+        profile: at which they were made.
+        parts: rows, a population each.
+        rules: claim id to hash.
+        tensors: what the experiment publishes, a population each.
+        cost: of this computation, in seconds.
+    """
     frames = [rows.frame.assign(population=rows.record["population"]) for rows in parts]
     text = pd.concat(frames, ignore_index=True).to_csv(index=False, lineterminator="\n")
     provenance = {
@@ -51,9 +95,14 @@ def publish(root: Path, experiment: Experiment, profile: str, parts: Sequence[Ro
         "checksum": digest(text),
         "measuring_code": measuring_code(experiment),
         "rules": dict(rules),
+        "cost": dict(cost or {}),
         "populations": {rows.record["population"]: rows.record for rows in parts},
     }
     path = root / "results" / f"{experiment.name}.csv"
+    if tensors:
+        data = save_tensors({name: torch.cat([t[name] for t in tensors]) for name in tensors[0]})
+        provenance["tensors_checksum"] = digest(data)
+        write_atomically(path.with_suffix(".safetensors"), data)
     write_atomically(path, text)
     write_atomically(path.with_suffix(".json"), json.dumps(provenance, indent=1, sort_keys=True) + "\n")
     return path
@@ -79,7 +128,7 @@ def load_reference(root: Path, experiment: str, code: str | None = None) -> Refe
     except (OSError, ValueError) as error:
         raise ForeignFileError(f"{path.parent.name}/{experiment}: cannot be read ({error})") from None
     if not isinstance(provenance, dict) or provenance.get("checksum") != digest(text):
-        raise ForeignFileError(f"{path.parent.name}/{path.name} is not what {record.name} describes: compute it again")
+        raise ForeignFileError(f"{path.parent.name}/{path.name} is not what {record.name} describes: {_AGAIN}")
     if code is None:
         code = measuring_code(EXPERIMENTS[experiment]) if experiment in EXPERIMENTS else ""
     return Reference(
@@ -88,6 +137,7 @@ def load_reference(root: Path, experiment: str, code: str | None = None) -> Refe
         stale=code not in (provenance["measuring_code"], provenance.get("attested", {}).get("code")),
         rule_hashes=provenance["rules"],
         provenance=provenance,
+        path=path,
     )
 
 

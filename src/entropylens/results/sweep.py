@@ -26,7 +26,7 @@ from entropylens.training.parallel import count_steps, map_processes
 from entropylens.training.spec import PopulationSpec, train_spec
 
 TRAINING_CODE = "entropylens.training.spec"
-FLOPS = 2e10
+FLOPS = 6e10
 """A processor core's speed on this work, operations a second: measured, for estimates only."""
 
 
@@ -75,7 +75,7 @@ def tasks(experiment: Experiment, profile: str, folder: Path, root: Path, device
     found = []
     for spec in sorted(experiment.populations[profile](), key=lambda s: -s.work()):
         training_key = digest(spec.canonical(), trains, device)[:32]
-        rows_key = digest(training_key, measures)[:32]
+        rows_key = digest(training_key, measures, spec.design)[:32]
         found.append(Task(experiment.name, spec, experiment.measure, training_key, rows_key, folder, device, record))
     return found
 

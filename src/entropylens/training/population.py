@@ -25,8 +25,9 @@ from entropylens.models.transformer import Trace, Transformer, TransformerConfig
 from entropylens.training.data import Data, Tables, batches, generator
 from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
 
-COMPILE_FROM_STEPS = 5000
-"""torch.compile costs about half a minute a shape and saves a third to a half of a step: shorter runs do without."""
+COMPILE_FROM = 3e8
+"""Parameters × members × steps. torch.compile costs about 20 s a shape and saves a third to a half of a step: what is
+smaller than this (under a core-minute) does without."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,8 @@ def train(
         snapshots: numbers of updates after which log pθ is kept; 0 is the untrained model, `steps` is always kept.
         device: cpu, cuda or a torch.device.
         dtype: float32 or float64.
-        compiled: whether to use torch.compile; None decides by `steps` (not by timing, which would make the last bits
-            of a result depend on the machine's mood).
+        compiled: whether to use torch.compile; None decides by `COMPILE_FROM` (not by timing, which would make the last
+            bits of a result depend on the machine's mood).
         progress: label of a progress bar on stderr (ENTROPYLENS_PROGRESS=0 in the environment hides it), or a function
             that is told the number of steps done since it was last called.
 
@@ -179,8 +180,9 @@ def train(
         if member.target.dim() != 1:
             raise ValueError(f"a member has one target, (S,); got shape {tuple(member.target.shape)}")
         language.check(member.target)
-    compiled = steps >= COMPILE_FROM_STEPS and compiler_works() if compiled is None else compiled
     population = Population(config, [m.seed for m in members], device, dtype)
+    if compiled is None:
+        compiled = population.parameters.numel() * steps >= COMPILE_FROM and compiler_works()
     theta, layout = population.parameters, TrieLayout(language, device)
     optimizer = PopulationOptimizer([m.optimizer for m in members], theta, steps)
     streams = [batches(language, m.target, m.data, m.seed) for m in members]
