@@ -24,6 +24,7 @@ BAD_INPUT = {
     "an unknown device": (["run", "--device", "tpu"], ["device 'tpu'", "auto, cpu, cuda"]),
     "an unknown notebook": (["run", "01_on"], ["notebook '01_on'", "did you mean '01_one'"]),
     "an unknown chapter": (["run", "7"], ["notebook '7'", "01_one"]),
+    "no budget": (["verify", "--budget", "0"], ["--budget must be above 0, not 0"]),
     "no job": (["run", "--jobs", "0"], ["--jobs", "0"]),
     "a job that is no number": (["run", "--jobs", "many"], ["--jobs", "many"]),
     "no time": (["run", "--cell-timeout", "0"], ["--cell-timeout", "0"]),

@@ -131,23 +131,32 @@ def compute(
 
 @cli.command()
 @click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
-@click.option("--sample", type=int, default=1, show_default=True, help="Populations of each experiment.")
-@click.option("--budget", type=float, default=None, help="Core-seconds; fewer populations if that is too little.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the populations.")
+@click.option("--sample", type=int, default=None, help="Populations of each experiment.  [default: 1]")
+@click.option("--budget", type=float, default=None, help="Core-seconds for each experiment: as many as fit.")
+@click.option("--seed", type=int, default=None, help="Chooses the populations.  [default: others each time]")
 @click.option("--jobs", type=int, default=None, help="Populations computed at a time.  [default: one per core]")
 @click.option("--attest", "attesting", is_flag=True, help="If they agree, stamp the rows with today's code.")
 def verify(
-    experiments: tuple[str, ...], sample: int, budget: float | None, seed: int, jobs: int | None, attesting: bool
+    experiments: tuple[str, ...],
+    sample: int | None,
+    budget: float | None,
+    seed: int | None,
+    jobs: int | None,
+    attesting: bool,
 ) -> None:
     """Compute random published rows again and compare; exit 1 if they differ."""
-    from entropylens.book.errors import BookError
+    from entropylens.book.errors import BadInput, BookError
     from entropylens.book.project import check_choice
     from entropylens.experiments import EXPERIMENTS
     from entropylens.results.verify import attest
     from entropylens.results.verify import verify as recompute
 
     project = _project()
-    _at_least_one("--sample", sample)
+    for option, value in (("--sample", sample), ("--jobs", jobs)):
+        if value is not None:
+            _at_least_one(option, value)
+    if budget is not None and not budget > 0:
+        raise BadInput(f"--budget must be above 0, not {budget}")
     for name in experiments:
         check_choice("experiment", name, tuple(EXPERIMENTS))
     try:

@@ -85,11 +85,47 @@ def test_the_registered_experiment_has_the_arms_that_its_rules_name() -> None:
     assert {8, 64} <= widths
 
 
+def test_the_design_changes_one_thing_at_a_time() -> None:
+    specs = EXPERIMENT.populations["full"]()
+    assert len({spec.canonical() for spec in specs}) == len(specs)
+    main = [spec for spec in specs if spec.design == "main"]
+    cells = {(spec.config.d_model, member.data) for spec in main for member in spec.members}
+    assert len(main) == len(cells) == 4 * len(REGIMES)
+    for spec in specs:
+        first, like = spec.members[0], next(s for s in main if s.config.d_model == spec.config.d_model)
+        other = like.members[0]
+        changed = {
+            "target": first.target.family != other.target.family,
+            "entropy": first.target.entropy != other.target.entropy,
+            "norm": spec.config.norm != like.config.norm,
+            "batch": first.data not in REGIMES.values(),
+            "long": spec.steps != like.steps,
+        }
+        assert [name for name, differs in changed.items() if differs] == ([] if spec in main else [spec.design])
+
+
+def test_labels_reach_the_rows() -> None:
+    spec = next(spec for spec in EXPERIMENT.populations["quick"]() if spec.design == "entropy")
+    frame = measure(spec, artefact(train_spec(dataclasses.replace(spec, steps=1, snapshots=()))))
+    assert not frame["main"].any()
+    assert frame["design"].unique().tolist() == ["entropy"]
+    assert frame["tilt"].unique().tolist() == [spec.members[0].target.entropy]
+    assert frame["target_entropy"].to_numpy() == pytest.approx(frame["tilt"].to_numpy(), abs=1e-5)
+
+
 def test_bias_at_equal_loss_on_planted_paths() -> None:
     def path(width: int, seed: int, bias: list[float]) -> pd.DataFrame:
         loss = [2.0, 1.0, 0.5, 0.6]  # the last one goes up again: "first passes" is not the last time
         return pd.DataFrame(
-            {"regime": "fresh", "d_model": width, "seed": seed, "step": [0, 1, 2, 3], "excess_loss": loss, "bias": bias}
+            {
+                "regime": "fresh",
+                "n_samples": 0,
+                "d_model": width,
+                "seed": seed,
+                "step": [0, 1, 2, 3],
+                "excess_loss": loss,
+                "bias": bias,
+            }
         )
 
     rows = pd.concat(

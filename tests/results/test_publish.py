@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from entropylens.experiments import EXPERIMENTS, low_entropy
-from entropylens.experiments.experiment import Experiment
+from entropylens.experiments.experiment import Experiment, final_log_probs
+from entropylens.measures.distribution import entropy_from_log
 from entropylens.results import reference, sweep, verify
 from entropylens.results.publish import Order, execute, plan
 from entropylens.results.reference import ForeignFileError, load_reference
@@ -19,7 +27,9 @@ from entropylens.results.sweep import compute, tasks
 
 ROOT = Path(__file__).parents[2]
 GRID = low_entropy.Grid(widths=(8, 64), seeds=5, steps=3, n_snapshots=3)
-EXPERIMENT = Experiment("low_entropy", ("LE-1a", "LE-1b"), {"full": GRID.populations}, low_entropy.measure)
+EXPERIMENT = Experiment(
+    "low_entropy", ("LE-1a", "LE-1b"), {"full": GRID.populations}, low_entropy.measure, final_log_probs
+)
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +129,15 @@ def test_an_attestation_needs_agreement_and_enough_cells(project: Path, monkeypa
     checks = verify.verify(project, EXPERIMENT, sample=2, jobs=1)
     edit_code(monkeypatch)
     few = [verify.Check("p", 2, True, 0.0, ())]
-    with pytest.raises(ValueError, match="2 cells were computed again; 10 of 30 are needed"):
+    with pytest.raises(ValueError, match="2 cells were computed again; 10 of 60 are needed"):
         verify.attest(project, EXPERIMENT, few)
     with pytest.raises(ValueError, match="not all that was computed again agrees"):
-        verify.attest(project, EXPERIMENT, [verify.Check("p", 30, True, 1.0, ())])
+        verify.attest(project, EXPERIMENT, [verify.Check("p", 60, True, 1.0, ())])
     assert verify.attest(project, EXPERIMENT, checks) == "edited"
     found = load_reference(project, "low_entropy")
     assert found is not None
     assert not found.stale
-    assert found.provenance["attested"]["cells"] == 30
+    assert found.provenance["attested"]["cells"] == 10
 
 
 def test_verify_without_rows_says_what_to_do(tmp_path: Path) -> None:
@@ -135,10 +145,16 @@ def test_verify_without_rows_says_what_to_do(tmp_path: Path) -> None:
         verify.verify(tmp_path, EXPERIMENT, sample=1)
 
 
-def test_a_budget_takes_the_cheapest_first(tmp_path: Path) -> None:
+def test_a_budget_is_filled_at_random_and_never_empty(tmp_path: Path) -> None:
     todo = tasks(EXPERIMENT, "full", tmp_path, ROOT)
-    assert [t.spec.config.d_model for t in verify._within(todo, 0.0)] == [8]
-    assert len(verify._within(todo, 1e9)) == len(verify._within(todo, None)) == 2
+    seconds = {t.population: float(t.spec.config.d_model) for t in todo}  # 6 of 8 s and 6 of 64 s
+    chosen = [verify._choose(todo, seconds, None, 100.0, seed) for seed in range(8)]
+    assert all(sum(seconds[t.population] for t in c) <= 100 for c in chosen)
+    assert all(len(c) in (5, 6) for c in chosen)  # whatever is drawn first, nothing that would still fit is left out
+    assert len({tuple(t.population for t in c) for c in chosen}) > 1
+    assert [seconds[t.population] for t in verify._choose(todo, seconds, None, 1.0, 0)] == [8.0]
+    assert len(verify._choose(todo, seconds, 2, 1e9, 0)) == 2
+    assert len(verify._choose(todo, seconds, None, None, None)) == 1
 
 
 def test_fresh_rows_replace_the_old_ones_at_the_end(project: Path) -> None:
@@ -149,12 +165,96 @@ def test_fresh_rows_replace_the_old_ones_at_the_end(project: Path) -> None:
     assert not (project / "_store" / ".fresh").exists()
 
 
-def test_a_cluster_gives_the_same_rows_even_if_a_worker_dies(project: Path, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="pip install distributed to test the Dask executor")
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two workers; ENTROPYLENS_PROGRESS=0 keeps the bar out of the report."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("ENTROPYLENS_PROGRESS", "0")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two:
+        yield two
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_rows_even_if_a_worker_dies_half_way(
+    project: Path, tmp_path: Path, cluster: Any
+) -> None:
     order = Order(project, EXPERIMENT, "full", "cpu")
     here = pd.concat([r.frame for r in compute(order.tasks(), jobs=1)], ignore_index=True)
     todo = tasks(EXPERIMENT, "full", tmp_path / "cluster", ROOT)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    left: list[int] = []
+
+    def kill_one() -> None:
+        while not (done := list((tmp_path / "cluster").glob("trained/*"))):
+            time.sleep(0.01)
+        left.append(len(todo) - len(done))
         next(iter(cluster.workers.values())).process.process.kill()
-        there = pd.concat([r.frame for r in compute(todo, scheduler=cluster.scheduler_address)], ignore_index=True)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    there = pd.concat([r.frame for r in compute(todo, scheduler=cluster.scheduler_address)], ignore_index=True)
+    killer.join()
+    assert left[0] > 1, "the worker died when there was still work to do"
     pd.testing.assert_frame_equal(here, there, check_exact=True)
+
+
+@pytest.mark.slow
+def test_fresh_rows_can_come_from_a_cluster(project: Path, cluster: Any) -> None:
+    before = load_reference(project, "low_entropy")
+    told = execute(Order(project, EXPERIMENT, "full", "cpu", fresh=True), scheduler=cluster.scheduler_address)
+    after = load_reference(project, "low_entropy")
+    assert before is not None
+    assert after is not None
+    assert told.startswith(f"{len(after.rows)} rows")
+    pd.testing.assert_frame_equal(before.rows, after.rows, check_exact=True)
+    old, new = ({p["date"] for p in r.provenance["populations"].values()} for r in (before, after))
+    assert min(new) > min(old)
+    assert not (project / "_store" / ".fresh").exists()
+
+
+def test_log_probabilities_are_published_in_the_order_of_the_final_rows(project: Path) -> None:
+    reference = load_reference(project, "low_entropy")
+    assert reference is not None
+    log_p = reference.tensors()["log_probs"].double()
+    final = reference.rows[reference.rows["final"]]
+    assert log_p.shape == (len(final), 5**5)
+    torch.testing.assert_close(log_p.exp().sum(-1), torch.ones(len(final), dtype=torch.float64), rtol=0, atol=2e-3)
+    entropy = entropy_from_log(torch.log_softmax(log_p, -1)).numpy()
+    np.testing.assert_allclose(entropy, final["entropy"], atol=5e-4)
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: bytes([d[0] ^ 1]) + d[1:], lambda _: b""])
+def test_damaged_log_probabilities_are_refused(project: Path, damage: Callable[[bytes], bytes]) -> None:
+    reference = load_reference(project, "low_entropy")
+    assert reference is not None
+    path = project / "results" / "low_entropy.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ForeignFileError, match=r"low_entropy\.safetensors is missing, or not what"):
+        reference.tensors()
+    path.unlink()
+    with pytest.raises(ForeignFileError, match="missing"):
+        reference.tensors()
+
+
+def test_a_run_says_what_it_cost(project: Path) -> None:
+    order = Order(project, EXPERIMENT, "full", "cpu", fresh=True)
+    assert re.match(r"\d+ rows after \d+ s of training and \d+ s of all else", execute(order, jobs=1))
+    reference = load_reference(project, "low_entropy")
+    assert reference is not None
+    cost = reference.provenance["cost"]
+    assert (cost["populations"], cost["jobs"]) == (12, 1)
+    assert cost["other"] > 0
+    assert execute(dataclasses.replace(order, fresh=False)) == f"{len(reference.rows)} rows: results/low_entropy.csv"
+
+
+def test_rows_carry_the_code_that_made_them_though_files_were_edited_meanwhile(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = Order(project, EXPERIMENT, "full", "cpu")
+    honest = sweep.measuring_code(EXPERIMENT)
+    parts = compute(order.tasks(), jobs=1)
+    edit_code(monkeypatch)
+    reference.publish(project, EXPERIMENT, "full", parts, {})
+    found = load_reference(project, "low_entropy")
+    assert found is not None
+    assert found.provenance["measuring_code"] == honest
+    assert found.stale

@@ -74,7 +74,7 @@ def test_a_changed_measure_measures_again_and_does_not_train(tmp_path: Path, mon
 
 def test_keys_cover_specification_code_and_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     basis = todo(tmp_path)
-    assert len({t.rows_key for t in basis} | {t.training_key for t in basis}) == 4
+    assert len({t.rows_key for t in basis} | {t.training_key for t in basis}) == 2 * len(basis)
     assert [t.rows_key for t in todo(tmp_path)] == [t.rows_key for t in basis]
     assert tasks(EXPERIMENT, "quick", tmp_path, ROOT, "cuda")[0].training_key != basis[0].training_key
     monkeypatch.setattr(sweep, "code_hash", lambda module: f"edited {module == sweep.TRAINING_CODE}")
@@ -146,7 +146,8 @@ def test_a_specification_is_plain_data() -> None:
     assert isinstance(spec, PopulationSpec)
     assert spec.canonical() == dataclasses.replace(spec).canonical()
     assert spec.canonical() != dataclasses.replace(spec, steps=9).canonical()
-    assert GRID.populations()[1].work() > spec.work()
+    assert GRID.populations()[-1].work() > spec.work()
+    assert dataclasses.replace(spec, design="variation").canonical() == spec.canonical()  # a label trains nothing
 
 
 @pytest.mark.parametrize("family", ["autoregressive", "sparse", "no_repeats"])

@@ -93,7 +93,8 @@ def publish(
         "experiment": experiment.name,
         "profile": profile,
         "checksum": digest(text),
-        "measuring_code": measuring_code(experiment),
+        # As it was when the computation began: files may have been edited while it ran.
+        "measuring_code": parts[0].record["measuring_code"],
         "rules": dict(rules),
         "cost": dict(cost or {}),
         "populations": {rows.record["population"]: rows.record for rows in parts},

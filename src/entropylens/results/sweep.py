@@ -45,8 +45,8 @@ class Task:
 
     @property
     def population(self) -> str:
-        """Names the population in published rows, whatever the code: a hash of its specification."""
-        return digest(self.spec.canonical())[:12]
+        """Names the population in published rows, whatever the code: a hash of its specification and label."""
+        return digest(self.spec.canonical(), self.spec.design)[:12]
 
     @property
     def kind(self) -> str:

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from entropylens.results.claims import decide, load_claims
 from entropylens.results.environment import cpu_model, installed_version
 from entropylens.results.files import write_atomically
 from entropylens.results.reference import Reference, load_reference
-from entropylens.results.sweep import FLOPS, Task, compute, measuring_code, tasks
+from entropylens.results.sweep import Task, compute, measuring_code, tasks
 
 TOLERANCE = 1e-6
 """Largest difference of a measured number, nats or a share, between two computations on one platform."""
@@ -58,19 +58,19 @@ def verify(
     root: Path,
     experiment: Experiment,
     *,
-    sample: int,
+    sample: int | None = None,
     budget: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     jobs: int | None = None,
 ) -> list[Check]:
-    """Compute `sample` random populations again and compare.
+    """Compute random populations again and compare.
 
     Args:
         root: of the project.
         experiment: with published rows.
-        sample: how many populations.
-        budget: core-seconds; as many of the chosen as are estimated to fit (at least one) are computed.
-        seed: chooses them.
+        sample: how many populations at most; None takes one, or what the budget allows.
+        budget: core-seconds, as the published populations took them; at least one population is computed.
+        seed: chooses them; None chooses others each time.
         jobs: processes.
 
     Raises:
@@ -86,7 +86,7 @@ def verify(
         todo = [t for t in tasks(experiment, reference.profile, Path(folder), root) if t.population in known]
         if not todo:
             raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
-        chosen = _within(random.Random(seed).sample(todo, min(sample, len(todo))), budget)
+        chosen = _choose(todo, {name: record["seconds"] for name, record in known.items()}, sample, budget, seed)
         rows = compute(chosen, jobs, label=f"verifying {experiment.name}")
         frames = [part.frame for part in rows]
     return [_check(root, experiment, reference, t, frame) for t, frame in zip(chosen, frames, strict=True)]
@@ -114,14 +114,19 @@ def attest(root: Path, experiment: Experiment, checks: Sequence[Check]) -> str:
     return code
 
 
-def _within(chosen: list[Task], budget: float | None) -> list[Task]:
+def _choose(
+    todo: Sequence[Task], seconds: Mapping[str, float], sample: int | None, budget: float | None, seed: int | None
+) -> list[Task]:
+    """A random choice of populations, at most `sample` of them, that fits the budget or is the cheapest one."""
+    order = random.Random(seed).sample(list(todo), len(todo))
     if budget is None:
-        return chosen
+        return order[: sample or 1]
     fitting: list[Task] = []
-    for task in sorted(chosen, key=lambda t: t.spec.work()):
-        if not fitting or sum(t.spec.work() for t in [*fitting, task]) / FLOPS <= budget:
+    for task in order:
+        if seconds[task.population] <= budget and len(fitting) != sample:
+            budget -= seconds[task.population]
             fitting.append(task)
-    return fitting
+    return fitting or [min(order, key=lambda t: seconds[t.population])]
 
 
 def _check(root: Path, experiment: Experiment, reference: Reference, task: Task, frame: pd.DataFrame) -> Check:

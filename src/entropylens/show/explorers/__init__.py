@@ -1,0 +1,22 @@
+"""What a reader touches: figures that answer at once, in JupyterLab and in the built pages, without a kernel.
+
+Each explorer is an anywidget: a `.py` that packs the data and a `.js` that draws them. All controls live in the
+JavaScript, since Python callbacks are dead in a built page; there `book/_static/explorers.js` stands in for Jupyter.
+`common.js` is what all of them share, and is put in front of each.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+def source(name: str) -> str:
+    """The JavaScript module of an explorer, with what all of them share in front."""
+    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("common.js", name))
+
+
+def style() -> str:
+    """The style sheet of all explorers."""
+    return (_FOLDER / "explorers.css").read_text(encoding="utf-8")

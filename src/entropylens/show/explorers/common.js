@@ -1,0 +1,71 @@
+// What all explorers share. Plain functions, no library: an explorer is one module, this file in front of its own.
+
+/** An element with attributes and children; `text` sets its text, and functions become listeners. */
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "g", "rect", "line", "path", "text", "circle"].includes(tag);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "text") node.textContent = value;
+    else if (typeof value === "function") node.addEventListener(name, value);
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+/** A group of radio buttons; `changed` is told the value. JupyterLab would take the arrow keys without the attribute. */
+function choice(label, values, value, changed) {
+  const name = `${label}-${Math.random().toString(36).slice(2)}`;
+  const buttons = values.map((each) => {
+    const input = make("input", { type: "radio", name, value: each, "data-lm-suppress-shortcuts": "true" });
+    input.checked = each === value;
+    input.addEventListener("change", () => changed(each));
+    return make("label", {}, input, make("span", { text: each }));
+  });
+  const group = make("fieldset", {}, make("legend", { text: label }), ...buttons);
+  group.show = (now) => group.querySelectorAll("input").forEach((input) => (input.checked = input.value === now));
+  return group;
+}
+
+/** A canvas of the given CSS size, sharp on dense screens: returns a context that is scaled to CSS pixels. */
+function sharpContext(canvas, width, height) {
+  const density = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * density);
+  canvas.height = Math.round(height * density);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d");
+  context.setTransform(density, 0, 0, density, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+/** Call `draw` now, and again when the reader's colour scheme or the element's width changes; returns a way to stop. */
+function keepDrawn(el, draw) {
+  const again = () => requestAnimationFrame(draw);
+  const theme = new MutationObserver(again);
+  theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "class"] });
+  const size = new ResizeObserver(again);
+  size.observe(el);
+  draw();
+  return () => (theme.disconnect(), size.disconnect());
+}
+
+/** What the page's address holds for an explorer, as {control: value}; {} if nothing, or nothing that can be read. */
+function fromAddress(name) {
+  const found = new URLSearchParams(location.search).get(name);
+  return found ? Object.fromEntries(found.split(";").map((pair) => pair.split(":"))) : {};
+}
+
+/** Put a state into the page's address, so that a link leads back to it. */
+function toAddress(name, state) {
+  const address = new URL(location.href);
+  const text = Object.entries(state).map(([key, value]) => `${key}:${value}`).join(";");
+  address.searchParams.set(name, text);
+  history.replaceState(history.state, "", address);
+}
+
+/** "+0.123" or "−0.123". */
+function signed(value, digits = 3) {
+  return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+}

@@ -1,0 +1,90 @@
+"""Explorers in the built pages, without a kernel: by keyboard, on a phone, over http and from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+pytestmark = pytest.mark.browser
+
+_PAGE = "notebooks/03_low_entropy_bias.html"
+_PHONE = {"width": 400, "height": 800}
+_PICTURE = "document.querySelector('.explorer canvas').toDataURL()"
+
+
+@pytest.fixture
+def page(browser: Browser, base_url: str) -> Iterator[Page]:
+    context = browser.new_context(viewport=_PHONE)
+    opened = context.new_page()
+    opened.goto(f"{base_url}/{_PAGE}")
+    expect(opened.locator(".explorer .told")).to_contain_text("nats from its target")
+    yield opened
+    context.close()
+
+
+def press(page: Page, control: str, key: str) -> None:
+    """Focus the chosen button of a group of radio buttons, and press a key."""
+    page.locator(f".explorer fieldset:has(legend:text-is('{control}')) input:checked").focus()
+    page.keyboard.press(key)
+
+
+def test_it_answers_to_the_keyboard(page: Page) -> None:
+    told, before = page.locator(".explorer .told"), page.evaluate(_PICTURE)
+    expect(told).to_contain_text("d = 64, sample of 2000, seed 0")
+    press(page, "width", "ArrowLeft")
+    expect(told).to_contain_text("d = 32, sample of 2000, seed 0")
+    press(page, "data", "ArrowLeft")
+    press(page, "seed", "ArrowRight")
+    expect(told).to_contain_text("d = 32, sample of 500, seed 1")
+    assert page.evaluate(_PICTURE) != before
+
+
+def test_what_the_bars_say_adds_up(page: Page) -> None:
+    for width in ("8", "16", "32", "64"):
+        page.locator(f".explorer input[value='{width}']").check()
+        parts = [
+            float(text.split()[0].replace("−", "-")) for text in page.locator(".explorer .bars b").all_inner_texts()
+        ]
+        assert parts[0] + parts[1] == pytest.approx(parts[2], abs=0.0021)
+        assert page.locator(".explorer .bars b").nth(2).inner_text().split()[0] in page.locator(".told").inner_text()
+
+
+def test_a_sentence_is_answered_and_a_wrong_one_refused(page: Page) -> None:
+    sentence, answer = page.locator(".explorer input[type=text]"), page.locator(".explorer output")
+    sentence.fill("abcde")
+    expect(answer).to_contain_text("true probability")
+    expect(answer).to_contain_text("× in the sample")
+    sentence.fill("abx")
+    expect(answer).to_contain_text("5 letters, each a to e, please")
+    sentence.fill("")
+    expect(answer).to_have_text("")
+
+
+def test_the_address_holds_its_state(page: Page) -> None:
+    press(page, "width", "ArrowLeft")
+    expect(page.locator(".explorer .told")).to_contain_text("d = 32")
+    page.reload()
+    expect(page.locator(".explorer .told")).to_contain_text("d = 32, sample of 2000, seed 0")
+    page.goto(page.url.replace("width%3A32", "width%3A31"))  # nonsense is left aside
+    expect(page.locator(".explorer .told")).to_contain_text("d = 64, sample of 2000, seed 0")
+
+
+def test_it_fits_a_phone_and_follows_the_colour_scheme(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= _PHONE["width"]
+    light = page.evaluate(_PICTURE)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function(f"{_PICTURE} !== {light!r}")
+
+
+def test_an_explorer_that_breaks_says_so_and_the_page_stays(browser: Browser, base_url: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.add_init_script("Uint8Array.from = () => { throw new Error('planted') }")
+    page.goto(f"{base_url}/{_PAGE}")
+    expect(page.get_by_text("This explorer could not be started (planted)")).to_be_visible()
+    assert any("planted" in text for text in errors)
+    context.close()

@@ -1,0 +1,78 @@
+"""Chapter 3's explorer packs what the rows and the targets say, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from entropylens.experiments.experiment import artefact, final_log_probs
+from entropylens.experiments.low_entropy import Grid, measure
+from entropylens.show.explorers.bias import DECADES, BiasExplorer, as_bytes, bias_explorer
+from entropylens.tasks.language import Language
+from entropylens.training.data import Data, finite_sample
+from entropylens.training.spec import train_spec
+
+SIZE = 5**5
+REGIMES = {"fresh": Data("fresh", batch_size=8), "2000": Data("finite", n_samples=2000)}
+
+
+@pytest.fixture(scope="module")
+def published() -> tuple[pd.DataFrame, Tensor]:
+    """Rows in an order that is not the explorer's, with a variation and a seed that it must leave out."""
+    main = Grid(widths=(8, 4), seeds=3, steps=2, n_snapshots=2, regimes=REGIMES)
+    other = Grid(widths=(4,), seeds=3, steps=2, n_snapshots=2, regimes=REGIMES, design="norm", norm="none")
+    frames, tensors = [], []
+    for spec in [*other.populations(), *main.populations()]:
+        trained = artefact(train_spec(spec))
+        frames.append(measure(spec, trained))
+        tensors.append(final_log_probs(trained)["log_probs"])
+    return pd.concat(frames, ignore_index=True), torch.cat(tensors)
+
+
+@pytest.fixture(scope="module")
+def explorer(published: tuple[pd.DataFrame, Tensor]) -> BiasExplorer:
+    return bias_explorer(*published, seeds=2)
+
+
+def table(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, np.uint8).reshape(-1, SIZE)
+
+
+def test_choices_are_the_main_design_s(explorer: BiasExplorer) -> None:
+    assert explorer.choices == {"width": ["4", "8"], "data": ["fresh", "sample of 2000"], "seed": ["0", "1"]}
+    assert all(value in explorer.choices[name] for name, value in explorer.selected.items())
+
+
+def test_each_model_has_its_own_numbers_and_probabilities(
+    explorer: BiasExplorer, published: tuple[pd.DataFrame, Tensor]
+) -> None:
+    rows, log_probs = published
+    final = rows[rows["final"]].reset_index(drop=True)
+    place = 0
+    for width in (4, 8):
+        for n_samples in (0, 2000):
+            for seed in (0, 1):
+                where = final["main"] & (final["d_model"] == width) & (final["n_samples"] == n_samples)
+                (row,) = final.index[where & (final["seed"] == seed)]
+                assert explorer.numbers[place]["bias"] == pytest.approx(final.loc[row, "bias"], abs=1e-4)
+                np.testing.assert_array_equal(table(explorer.learned)[place], as_bytes(log_probs[row].double().numpy()))
+                place += 1
+    assert len(explorer.numbers) == len(table(explorer.learned)) == place
+
+
+def test_targets_and_samples_are_those_of_the_training(explorer: BiasExplorer) -> None:
+    language = Language()
+    for seed in (0, 1):
+        target = Grid().target(seed).build(language)
+        np.testing.assert_array_equal(table(explorer.target)[seed], as_bytes(target.log().numpy()))
+        assert (table(explorer.seen)[seed] == 1).all()  # fresh data have no sample
+        counts = torch.bincount(finite_sample(language, target, 2000, seed), minlength=SIZE)
+        np.testing.assert_array_equal(table(explorer.seen)[2 + seed], counts.clamp(max=255))
+
+
+def test_bytes_span_the_decades_and_end_there() -> None:
+    decades = np.array([0.0, -DECADES / 2, -DECADES, -2 * DECADES, -np.inf])
+    np.testing.assert_array_equal(as_bytes(decades * np.log(10)), [255, 128, 0, 0, 0])
