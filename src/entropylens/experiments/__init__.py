@@ -1,7 +1,9 @@
 """One file a claim: a grid, and what to measure on each cell."""
 
-from entropylens.experiments import ffn_or_attention, low_entropy
+from entropylens.experiments import ffn_or_attention, implicit_alpha, low_entropy
 from entropylens.experiments.experiment import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in (low_entropy.EXPERIMENT, ffn_or_attention.EXPERIMENT)}
+EXPERIMENTS: dict[str, Experiment] = {
+    chapter.EXPERIMENT.name: chapter.EXPERIMENT for chapter in (low_entropy, ffn_or_attention, implicit_alpha)
+}
 """By name, in the order of the chapters."""

@@ -1,0 +1,83 @@
+"""Claim 5: does training act as if it minimised cross-entropy plus α times the model's own entropy?
+
+Trains nothing of its own: the models are those of claims 1 and 2, and each is projected on what the claim says it
+should be, and on rivals with as many parameters (one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from entropylens.experiments import ffn_or_attention, low_entropy
+from entropylens.experiments.experiment import Experiment
+from entropylens.measures.explanations import Array, Projection, explain
+from entropylens.tasks.language import Language
+from entropylens.training.data import finite_sample
+from entropylens.training.population import Member
+from entropylens.training.spec import PopulationSpec
+
+SOURCES: Mapping[str, Experiment] = {e.name: e for e in (low_entropy.EXPERIMENT, ffn_or_attention.EXPERIMENT)}
+KEPT = (
+    "design", "main", "d_model", "norm", "family", "tilt", "regime", "n_samples", "batch_size", "seed", "final", "bias",
+    "kl", "size", "match", "variant", "leak",
+)  # fmt: skip
+"""Columns of claims 1 and 2 that say which model it is, and how far from its target."""
+NAMES = ("escort", "sample", "sample escort", "uniform")
+
+
+def populations(profile: str) -> Sequence[PopulationSpec]:
+    """The populations of claims 1 and 2."""
+    return [spec for source in SOURCES.values() for spec in source.populations[profile]()]
+
+
+def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
+    """One row a member, of the last snapshot: `KEPT`, and what each family of `measures.explanations` makes of it.
+
+    `source` is the experiment that trained the model. For each family: its parameter, its `share` of
+    KL(p_tgt‖pθ) (both on the target's support), and `residual`, nats. `best` names the one with the largest share;
+    `alpha_share` is the escort's share where its α is above zero, else 0; `escort_lead` its share minus the best
+    rival's.
+    """
+    source = "ffn_or_attention" if "/" in spec.design else "low_entropy"
+    last = {**trained, "log_probs": trained["log_probs"][-1:], "snapshot_steps": trained["snapshot_steps"][-1:]}
+    rows = SOURCES[source].measure(spec, last)
+    models = zip(trained["log_probs"][-1], spec.build_members(), strict=True)
+    found = [_explained(spec.config.language, log_p.numpy(), member) for log_p, member in models]
+    kept = rows.reindex(columns=list(KEPT)).assign(source=source)
+    return pd.concat([kept, pd.DataFrame([_columns(projections) for projections in found])], axis=1)
+
+
+def _explained(language: Language, log_p: Array, member: Member) -> Mapping[str, Projection]:
+    sample = None
+    if member.data.n_samples is not None:
+        drawn = finite_sample(language, member.target, member.data.n_samples, member.seed)
+        sample = language.empirical(drawn).numpy()
+    return explain(log_p, member.target.numpy(), sample)
+
+
+def _columns(projections: Mapping[str, Projection]) -> dict[str, float | str]:
+    shares = {name: p.share for name, p in projections.items()}
+    escort = projections["escort"]
+    columns: dict[str, float | str] = {}
+    for name in NAMES:
+        p = projections.get(name, Projection(np.nan, np.nan, np.nan))
+        label = name.replace(" ", "_")
+        columns |= {label: p.parameter, f"{label}_share": p.share, f"{label}_residual": p.residual}
+    rivals = max(share for name, share in shares.items() if name != "escort")
+    return columns | {
+        "best": max(shares, key=lambda name: shares[name]),
+        "alpha_share": escort.share if escort.parameter > 0 else 0.0,
+        "escort_lead": escort.share - rivals,
+    }
+
+
+EXPERIMENT = Experiment(
+    name="implicit_alpha",
+    claims=("LE-5", "LE-q1"),
+    populations={"quick": lambda: populations("quick"), "full": lambda: populations("full")},
+    measure=measure,
+)
