@@ -244,6 +244,9 @@ def test_a_run_says_what_it_cost(project: Path) -> None:
     assert (cost["populations"], cost["jobs"]) == (12, 1)
     assert cost["other"] > 0
     assert execute(dataclasses.replace(order, fresh=False)) == f"{len(reference.rows)} rows: results/low_entropy.csv"
+    again = load_reference(project, "low_entropy")
+    assert again is not None
+    assert again.provenance["cost"] == cost  # nothing was trained: what it did cost is still known
 
 
 def test_rows_carry_the_code_that_made_them_though_files_were_edited_meanwhile(

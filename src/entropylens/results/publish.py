@@ -11,7 +11,7 @@ from typing import Any
 
 from entropylens.experiments.experiment import Experiment
 from entropylens.results.claims import load_claims
-from entropylens.results.reference import publish
+from entropylens.results.reference import ForeignFileError, load_reference, publish
 from entropylens.results.store import Rows, Store
 from entropylens.results.sweep import Task, compute, estimate, tasks, train_population
 from entropylens.training.parallel import cores
@@ -57,7 +57,8 @@ def execute(order: Order, jobs: int | None = None, scheduler: str | None = None)
     new = [t for t in todo if not Store(t.folder).has("trained", t.training_key)]
     rows = compute(todo, jobs, order.experiment.name, scheduler)
     tensors = [order.experiment.publishes(train_population(t)[0]) for t in todo] if order.experiment.publishes else []
-    cost = _cost(new, todo, rows, time.perf_counter() - start, jobs or cores())
+    seconds = time.perf_counter() - start
+    cost = _cost(new, todo, rows, seconds, jobs or cores()) if new else _known_cost(order)
     if order.fresh:  # only what was computed to the end replaces what there was
         for task in todo:
             for kind, key in (("trained", task.training_key), (task.kind, task.rows_key)):
@@ -73,6 +74,15 @@ def execute(order: Order, jobs: int | None = None, scheduler: str | None = None)
     rules = {c: rule.hash for c in order.experiment.claims if (rule := claims[c].rule) is not None}
     path = publish(order.root, order.experiment, order.profile, rows, rules, tensors, cost)
     return f"{told}: {path.relative_to(order.root)}"
+
+
+def _known_cost(order: Order) -> dict[str, Any]:
+    """What was published when the populations were trained; nothing if that cannot be read."""
+    try:
+        reference = load_reference(order.root, order.experiment.name)
+    except ForeignFileError:
+        return {}
+    return dict(reference.provenance.get("cost", {})) if reference else {}
 
 
 def _cost(new: Sequence[Task], todo: Sequence[Task], rows: Sequence[Rows], seconds: float, jobs: int) -> dict[str, Any]:
