@@ -245,8 +245,6 @@ def _execute(order: Order, jobs: int | None, scheduler: str | None) -> str:
 
     try:
         return execute(order, jobs, scheduler)
-    except ModuleNotFoundError as error:
-        raise BadInput(f"--scheduler needs the package {error.name}: pip install distributed") from None
     except (OSError, ValueError) as error:
         if scheduler is None:
             raise

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -187,7 +189,7 @@ def test_a_cluster_gives_the_same_rows_even_if_a_worker_dies_half_way(
         while not (done := list((tmp_path / "cluster").glob("trained/*"))):
             time.sleep(0.01)
         left.append(len(todo) - len(done))
-        next(iter(cluster.workers.values())).process.process.kill()
+        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_one)
     killer.start()

@@ -1,4 +1,4 @@
-"""The same populations on a Dask cluster: an executor and nothing more. Needs `pip install distributed`.
+"""The same populations on a Dask cluster: an executor and nothing more.
 
 Workers need this package, and no shared disk: each computes in a folder of its own and sends back the finished
 artefacts, whose checksums are in their names. Dask itself repeats what a worker that died was computing.
@@ -23,7 +23,6 @@ def compute_on_cluster(waiting: Sequence[Task], scheduler: str, label: str) -> N
     """Compute tasks on the cluster whose scheduler listens at `scheduler` (tcp://host:port) into their stores.
 
     Raises:
-        ModuleNotFoundError: without `distributed`.
         OSError: if no scheduler answers at that address.
     """
     from distributed import Client, as_completed

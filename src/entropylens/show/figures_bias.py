@@ -47,8 +47,8 @@ def final_bias(rows: pd.DataFrame, smallest_effect: float) -> tuple[Figure, str]
         if (here["n_samples"] > 0).all():
             sample = here.groupby("seed")["sample_bias"].first().mean()
             ax.axhline(sample, color=ORANGE, linestyle=":", linewidth=2.2)
-            ax.annotate("H(p̂)", (0.99, sample), (0, 3), xycoords=("axes fraction", "data"),
-                        textcoords="offset points", ha="right", fontsize=9)  # fmt: skip
+            ax.annotate("H(p̂)", (0.02, sample), (0, -3), xycoords=("axes fraction", "data"),
+                        textcoords="offset points", va="top", fontsize=9)  # fmt: skip
         ax.set_title(title.partition(":")[0])
         words.append(f"{title}: " + ", ".join(f"d = {d} {m:+.2f}" for d, m in means.items()))
     for ax in grid[-1]:

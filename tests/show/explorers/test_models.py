@@ -1,4 +1,4 @@
-"""Chapter 3's explorer packs what the rows and the targets say, and nothing else."""
+"""The explorer of models packs what the rows and the targets say, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from entropylens.experiments.experiment import artefact, final_log_probs
 from entropylens.experiments.low_entropy import Grid, measure
-from entropylens.show.explorers.bias import DECADES, BiasExplorer, as_bytes, bias_explorer
+from entropylens.show.explorers.models import DECADES, Control, ModelExplorer, as_bytes, bias_explorer, model_explorer
 from entropylens.tasks.language import Language
 from entropylens.training.data import Data, finite_sample
 from entropylens.training.spec import train_spec
@@ -33,7 +33,7 @@ def published() -> tuple[pd.DataFrame, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def explorer(published: tuple[pd.DataFrame, Tensor]) -> BiasExplorer:
+def explorer(published: tuple[pd.DataFrame, Tensor]) -> ModelExplorer:
     return bias_explorer(*published, seeds=2)
 
 
@@ -41,13 +41,17 @@ def table(data: bytes) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(-1, SIZE)
 
 
-def test_choices_are_the_main_design_s(explorer: BiasExplorer) -> None:
-    assert explorer.choices == {"width": ["4", "8"], "data": ["fresh", "sample of 2000"], "seed": ["0", "1"]}
-    assert all(value in explorer.choices[name] for name, value in explorer.selected.items())
+def test_choices_are_the_main_design_s(explorer: ModelExplorer) -> None:
+    assert explorer.choices == [
+        ["width", ["4", "8"], "d = {}"],
+        ["data", ["fresh", "sample of 2000"], "{}"],
+        ["seed", ["0", "1"], "seed {}"],
+    ]
+    assert explorer.selected == {"width": "4", "data": "sample of 2000", "seed": "0"}  # there is no width 64
 
 
 def test_each_model_has_its_own_numbers_and_probabilities(
-    explorer: BiasExplorer, published: tuple[pd.DataFrame, Tensor]
+    explorer: ModelExplorer, published: tuple[pd.DataFrame, Tensor]
 ) -> None:
     rows, log_probs = published
     final = rows[rows["final"]].reset_index(drop=True)
@@ -57,20 +61,33 @@ def test_each_model_has_its_own_numbers_and_probabilities(
             for seed in (0, 1):
                 where = final["main"] & (final["d_model"] == width) & (final["n_samples"] == n_samples)
                 (row,) = final.index[where & (final["seed"] == seed)]
-                assert explorer.numbers[place]["bias"] == pytest.approx(final.loc[row, "bias"], abs=1e-4)
+                assert explorer.models[place]["bias"] == pytest.approx(final.loc[row, "bias"], abs=1e-4)
                 np.testing.assert_array_equal(table(explorer.learned)[place], as_bytes(log_probs[row].double().numpy()))
                 place += 1
-    assert len(explorer.numbers) == len(table(explorer.learned)) == place
+    assert len(explorer.models) == len(table(explorer.learned)) == place
 
 
-def test_targets_and_samples_are_those_of_the_training(explorer: BiasExplorer) -> None:
+def test_targets_and_samples_are_those_of_the_training(explorer: ModelExplorer) -> None:
     language = Language()
+    fresh, sampled = explorer.models[:2], explorer.models[2:4]  # of width 4, seeds 0 and 1
     for seed in (0, 1):
         target = Grid().target(seed).build(language)
-        np.testing.assert_array_equal(table(explorer.target)[seed], as_bytes(target.log().numpy()))
-        assert (table(explorer.seen)[seed] == 1).all()  # fresh data have no sample
+        for model in (fresh[seed], sampled[seed]):
+            np.testing.assert_array_equal(table(explorer.target)[int(model["target"])], as_bytes(target.log().numpy()))
+        assert fresh[seed]["seen"] == -1
         counts = torch.bincount(finite_sample(language, target, 2000, seed), minlength=SIZE)
-        np.testing.assert_array_equal(table(explorer.seen)[2 + seed], counts.clamp(max=255))
+        np.testing.assert_array_equal(table(explorer.seen)[int(sampled[seed]["seen"])], counts.clamp(max=255))
+
+
+def test_a_grid_with_a_hole_is_refused(published: tuple[pd.DataFrame, Tensor]) -> None:
+    rows, log_probs = published
+    final = rows[rows["final"]].reset_index(drop=True)
+    main = final[final["main"]]
+    controls = {"width": Control("d_model"), "data": Control("n_samples"), "seed": Control("seed")}
+    with pytest.raises(ValueError, match="11 rows do not fill the grid of 12 combinations"):
+        model_explorer("x", main.iloc[1:], log_probs, controls, {})
+    with pytest.raises(ValueError, match="12 rows do not fill the grid of 6"):
+        model_explorer("x", main, log_probs, {k: controls[k] for k in ("width", "seed")}, {})
 
 
 def test_bytes_span_the_decades_and_end_there() -> None:

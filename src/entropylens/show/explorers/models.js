@@ -1,4 +1,4 @@
-// Claim 1's explorer: what one model learned, sentence by sentence, and who is responsible for its entropy.
+// What one trained model learned, sentence by sentence, and who is responsible for its entropy.
 
 const PARTS = [
   ["sample_bias", "the sample did", "H(p̂) − H(p_tgt)"],
@@ -8,37 +8,40 @@ const PARTS = [
 
 export default {
   render({ model, el, page }) {
-    const choices = model.get("choices");
+    const controls = model.get("choices").map(([name, values, words]) => ({ name, values, words }));
     const bytes = (name) => {
       const view = model.get(name);
       return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
     };
-    const learned = bytes("learned"), target = bytes("target"), seen = bytes("seen");
-    const numbers = model.get("numbers"), letters = model.get("letters"), length = model.get("length");
+    const learned = bytes("learned"), targets = bytes("target"), samples = bytes("seen");
+    const models = model.get("models"), letters = model.get("letters"), length = model.get("length");
     const size = letters.length ** length, decades = model.get("decades");
-    const reach = Math.max(...numbers.flatMap((n) => PARTS.map(([key]) => Math.abs(n[key]))));
+    const reach = Math.max(...models.flatMap((one) => PARTS.map(([key]) => Math.abs(one[key]))));
 
     // ---- state: from the address in a page, from Python in JupyterLab, and back -------------------------------------
     const state = { ...model.get("selected") };
     if (page) {
-      for (const [name, value] of Object.entries(fromAddress("bias"))) {
-        if (choices[name]?.includes(value)) state[name] = value;
-      }
+      const found = fromAddress(model.get("name"));
+      for (const { name, values } of controls) if (values.includes(found[name])) state[name] = found[name];
     }
-    const at = (name) => choices[name].indexOf(state[name]);
-    const dataAndSeed = () => at("data") * choices.seed.length + at("seed");
-    const one = () => at("width") * choices.data.length * choices.seed.length + dataAndSeed();
+    /** The chosen model: its place in the grid, its numbers, and the parts of the arrays that are its own. */
+    const chosen = () => {
+      const place = controls.reduce((sum, { name, values }) => sum * values.length + values.indexOf(state[name]), 0);
+      const one = models[place], part = (array, row) => array.subarray(row * size, (row + 1) * size);
+      const seen = one.seen < 0 ? null : part(samples, one.seen);
+      return { ...one, learned: part(learned, place), truth: part(targets, one.target), seen };
+    };
     const select = (change) => {
       Object.assign(state, change);
       model.set("selected", { ...state });
       model.save_changes();
-      if (page) toAddress("bias", state);
+      if (page) toAddress(model.get("name"), state);
       refresh();
     };
 
     // ---- what is on the page ----------------------------------------------------------------------------------------
-    const groups = Object.keys(choices).map((name) =>
-      Object.assign(choice(name, choices[name], state[name], (value) => select({ [name]: value })), { control: name }),
+    const groups = controls.map(({ name, values }) =>
+      Object.assign(choice(name, values, state[name], (value) => select({ [name]: value })), { control: name }),
     );
     const told = make("p", { class: "told", "aria-live": "polite" });
     const canvas = make("canvas", { role: "img" });
@@ -57,34 +60,31 @@ export default {
     );
 
     // ---- words ------------------------------------------------------------------------------------------------------
-    const sampled = () => state.data.startsWith("sample");
     function tell() {
-      const n = numbers[one()];
-      const where = `d = ${state.width}, ${state.data}, seed ${state.seed}`;
-      const split = sampled()
-        ? ` The sample alone lies ${signed(n.sample_bias)}; the model adds ${signed(n.model_bias)}.`
+      const one = chosen();
+      const where = controls.map(({ name, words }) => words.replace("{}", state[name])).join(", ");
+      const split = one.seen
+        ? ` The sample alone lies ${signed(one.sample_bias)}; the model adds ${signed(one.model_bias)}.`
         : " Nothing in its data has a lower entropy than the target.";
       told.textContent =
-        `${where}: the model ends ${signed(n.bias)} nats from its target's entropy of ${n.target_entropy.toFixed(2)}, ` +
-        `at a divergence KL(p_tgt‖pθ) of ${n.kl.toFixed(3)} nats.${split}`;
+        `${where}: the model ends ${signed(one.bias)} nats from its target's entropy of ` +
+        `${one.target_entropy.toFixed(2)}, at a divergence KL(p_tgt‖pθ) of ${one.kl.toFixed(3)} nats.${split}`;
       canvas.setAttribute("aria-label",
         `Scatter of all ${size} sentences, learned against true probability, both logarithmic, for ${where}.`);
-      legend.textContent = sampled()
+      legend.textContent = one.seen
         ? "● in the sample   ○ never seen    dashed: learned = true"
         : "● each sentence    dashed: learned = true";
     }
 
-    function answerSentence() {
+    function answerSentence({ truth, learned, seen }) {
       const index = position(sentence.value);
       if (index === null) {
         answer.textContent = sentence.value ? `${length} letters, each ${letters[0]} to ${letters.at(-1)}, please` : "";
         return null;
       }
-      const p = (byte) => (byte === 0 ? `below 10^−${decades}` : `about ${(10 ** (decades * (byte / 255 - 1))).toPrecision(2)}`);
-      const times = seen[dataAndSeed() * size + index];
-      answer.textContent =
-        `true probability ${p(target[at("seed") * size + index])}, learned ${p(learned[one() * size + index])}` +
-        (sampled() ? `, ${times === 255 ? "255 or more" : times} × in the sample` : "");
+      const p = (byte) => byte === 0 ? `below 10^−${decades}` : `about ${(10 ** (decades * (byte / 255 - 1))).toPrecision(2)}`;
+      const times = seen ? `, ${seen[index] === 255 ? "255 or more" : seen[index]} × in the sample` : "";
+      answer.textContent = `true probability ${p(truth[index])}, learned ${p(learned[index])}${times}`;
       return index;
     }
     const position = (text) => {
@@ -107,21 +107,21 @@ export default {
       g.font = `11px ${style.fontFamily}`;
       g.strokeStyle = g.fillStyle = ink;
       drawAxes(g, ink, margin, inner, width);
-      const model_ = one() * size, truth = at("seed") * size, data = dataAndSeed() * size;
-      for (const pass of [0, 1]) { // hollow ones first, so that the rare filled ones stay visible
+      const one = chosen();
+      for (const pass of [false, true]) { // hollow ones first, so that the rare filled ones stay visible
         for (let i = 0; i < size; i++) {
-          const isSeen = seen[data + i] > 0;
-          if (Number(isSeen) !== pass) continue;
+          const isSeen = !one.seen || one.seen[i] > 0;
+          if (isSeen !== pass) continue;
           g.beginPath();
-          g.arc(x(target[truth + i]), y(learned[model_ + i]), isSeen ? 1.7 : 2, 0, 2 * Math.PI);
+          g.arc(x(one.truth[i]), y(one.learned[i]), isSeen ? 1.7 : 2, 0, 2 * Math.PI);
           g.globalAlpha = isSeen ? 0.55 : 0.5;
           if (isSeen) (g.fillStyle = filled), g.fill();
           else (g.strokeStyle = hollow), g.stroke();
         }
       }
       g.globalAlpha = 1;
-      const index = answerSentence();
-      if (index !== null) ring(g, ink, x(target[truth + index]), y(learned[model_ + index]));
+      const index = answerSentence(one);
+      if (index !== null) ring(g, ink, x(one.truth[index]), y(one.learned[index]));
     }
 
     function drawAxes(g, ink, margin, inner, width) {
@@ -168,7 +168,7 @@ export default {
     }
 
     function drawBars() {
-      const n = numbers[one()];
+      const n = chosen();
       bars.replaceChildren(...PARTS.map(([key, words, formula], row) => {
         const share = (50 * Math.abs(n[key])) / reach, left = n[key] < 0 ? 50 - share : 50;
         const svg = make("svg", { viewBox: "0 0 100 14", preserveAspectRatio: "none", "aria-hidden": "true" },
@@ -188,9 +188,10 @@ export default {
 
     canvas.addEventListener("pointermove", (event) => {
       const box = canvas.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
+      const { truth, learned } = chosen();
       let best = 12 ** 2, found = null;
       for (let i = 0; i < size; i++) {
-        const dx = frame.x(target[at("seed") * size + i]) - px, dy = frame.y(learned[one() * size + i]) - py;
+        const dx = frame.x(truth[i]) - px, dy = frame.y(learned[i]) - py;
         if (dx * dx + dy * dy < best) (best = dx * dx + dy * dy), (found = i);
       }
       if (found !== null && sentence.value !== spell(found)) (sentence.value = spell(found)), draw();
