@@ -11,7 +11,7 @@ import torch
 
 from entropylens.experiments import EXPERIMENTS
 from entropylens.experiments.experiment import artefact
-from entropylens.experiments.low_entropy import EXPERIMENT, REGIMES, Grid, at_equal_loss, measure, run
+from entropylens.experiments.low_entropy import EXPERIMENT, REGIMES, Grid, measure, run
 from entropylens.tasks.language import Language, entropy
 from entropylens.training.spec import train_spec
 
@@ -111,28 +111,3 @@ def test_labels_reach_the_rows() -> None:
     assert frame["design"].unique().tolist() == ["entropy"]
     assert frame["tilt"].unique().tolist() == [spec.members[0].target.entropy]
     assert frame["target_entropy"].to_numpy() == pytest.approx(frame["tilt"].to_numpy(), abs=1e-5)
-
-
-def test_bias_at_equal_loss_on_planted_paths() -> None:
-    def path(width: int, seed: int, bias: list[float]) -> pd.DataFrame:
-        loss = [2.0, 1.0, 0.5, 0.6]  # the last one goes up again: "first passes" is not the last time
-        return pd.DataFrame(
-            {
-                "regime": "fresh",
-                "n_samples": 0,
-                "d_model": width,
-                "seed": seed,
-                "step": [0, 1, 2, 3],
-                "excess_loss": loss,
-                "bias": bias,
-            }
-        )
-
-    rows = pd.concat(
-        [path(8, s, [1.0, 0.8, 0.4, 9.0]) for s in (0, 1)] + [path(64, s, [1.0, 0.6, 0.2 + s, 9.0]) for s in (0, 1)]
-    )
-    table = at_equal_loss(rows, wide=64, narrow=8, levels=(0.75, 0.4))
-    assert table["excess loss"].tolist() == [0.75]  # nobody reached 0.4
-    assert table["n"].tolist() == [2]
-    assert table["difference"].iloc[0] == pytest.approx(((0.4 - 0.6) + (0.9 - 0.6)) / 2)
-    assert table["low"].iloc[0] < table["difference"].iloc[0] < table["high"].iloc[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,15 +13,20 @@ from scipy.special import log_softmax, softmax, xlogy
 
 from entropylens.measures.explanations import (
     _minus_w,
+    _noisy,
+    divergence,
     escort,
     explain,
     families,
     largest_alpha,
+    name_families,
     project,
     regularised,
 )
 from entropylens.tasks.language import Language
 from entropylens.tasks.targets import autoregressive_dirichlet, sparse_support
+from entropylens.training.data import finite_sample
+from tests.conftest import ROOT
 
 Array = NDArray[np.float64]
 LANGUAGE = Language(4, 4)
@@ -158,3 +164,21 @@ def test_the_share_is_of_the_divergence_on_the_support() -> None:
     for projection in found.values():
         assert projection.share == pytest.approx(1 - projection.residual / whole)
     assert found["uniform"].residual == pytest.approx(0, abs=1e-9)  # what leaks in evenly is uniform on the support
+
+
+def test_the_right_family_is_named_through_noise_as_large_as_what_trained_models_leave() -> None:
+    rows = pd.read_csv(ROOT / "results" / "implicit_alpha.csv")
+    left = rows.loc[rows["source"] == "low_entropy"].filter(like="_residual").min(axis=1).median()
+    language = Language()
+    target = autoregressive_dirichlet(language, seed=1)
+    sample = language.empirical(finite_sample(language, target, 2000, 1)).numpy()
+    named = name_families(target.numpy(), sample, float(left), runs=100)
+    assert np.diag(named).min() >= 95
+    assert (named.sum(axis=1) == 100).all()
+
+
+@given(st.floats(1e-6, 1.0), st.integers(0, 100))
+def test_noise_has_the_divergence_that_was_asked_for(nats: float, seed: int) -> None:
+    log_q = _noisy(SPARSE, nats, np.random.default_rng(seed))
+    assert np.exp(log_q).sum() == pytest.approx(1)
+    assert divergence(log_q, SPARSE, SPARSE) == pytest.approx(nats, rel=1e-6, abs=1e-9)

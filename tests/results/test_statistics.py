@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from entropylens.results.statistics import (
+    at_equal_loss,
     equivalence,
     explore,
     holm,
@@ -130,3 +131,19 @@ def test_exploratory_contrasts_pay_for_their_number() -> None:
 def test_a_metric_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="no column 'y'; there are arm, seed, x"):
         paired_contrast(table(), "y", {"arm": "a"})
+
+
+def test_bias_at_equal_loss_on_planted_paths() -> None:
+    def path(width: int, seed: int, bias: list[float]) -> pd.DataFrame:
+        loss = [2.0, 1.0, 0.5, 0.6]  # the last one goes up again: "first passes" is not the last time
+        return pd.DataFrame({"d_model": width, "seed": seed, "step": [0, 1, 2, 3], "excess_loss": loss, "bias": bias})
+
+    rows = pd.concat(
+        [path(8, s, [1.0, 0.8, 0.4, 9.0]) for s in (0, 1)] + [path(64, s, [1.0, 0.6, 0.2 + s, 9.0]) for s in (0, 1)]
+    )
+    table = at_equal_loss(rows, {"wide": ({"d_model": 64}, {"d_model": 8})}, levels=(0.75, 0.4))
+    assert table["contrast"].tolist() == ["wide"]
+    assert table["excess loss"].tolist() == [0.75]  # nobody reached 0.4
+    assert table["n"].tolist() == [2]
+    assert table["difference"].iloc[0] == pytest.approx(((0.4 - 0.6) + (0.9 - 0.6)) / 2)
+    assert table["low"].iloc[0] < table["difference"].iloc[0] < table["high"].iloc[0]

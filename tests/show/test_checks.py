@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from entropylens.show import checks
+from entropylens.show import checks, checks_ffn
 
 Answer = Callable[..., Any]
 
@@ -51,6 +51,21 @@ def adam(g: Tensor, lr: float, betas: list[float], eps: float) -> Tensor:
     return theta.detach() - before
 
 
+def memory(log_p: Tensor, target: Tensor, seen: Tensor) -> float:
+    groups = [(log_p[target == t], seen[target == t]) for t in target.unique()]
+    gaps = [float(x[s].mean() - x[~s].mean()) for x, s in groups if s.any() and not s.all()]
+    return sum(gaps) / len(gaps)
+
+
+def all_groups(log_p: Tensor, target: Tensor, seen: Tensor) -> Tensor:
+    groups = [(log_p[target == t], seen[target == t]) for t in target.unique()]
+    return torch.stack([x[s].mean() - x[~s].mean() for x, s in groups]).mean()
+
+
+def running_mean(x: Tensor) -> Tensor:
+    return x.cumsum(0) / torch.arange(1, len(x) + 1)[:, None]
+
+
 RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
     (checks.check_entropy, entropy),
     (checks.check_chain_rule, chain_rule),
@@ -58,6 +73,9 @@ RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
     (checks.check_attention, head),
     (checks.check_dead_neurons, dead),
     (checks.check_adam, adam),
+    (checks_ffn.check_parameters, lambda d, f: 2 * d * f + f + d),
+    (checks_ffn.check_average, running_mean),
+    (checks_ffn.check_memory, memory),
 ]
 
 WRONG: list[tuple[Callable[[Answer], None], Answer, str]] = [
@@ -78,6 +96,13 @@ WRONG: list[tuple[Callable[[Answer], None], Answer, str]] = [
     (checks.check_dead_neurons, lambda a, m: (a[m > 0] == 0).any(0).sum(), "silent on all"),
     (checks.check_adam, lambda g, lr, b, eps: adam(g, lr, [b[1], b[0]], eps), "swapped"),
     (checks.check_adam, lambda g, lr, b, eps: -adam(g, lr, b, eps), "sign"),
+    (checks_ffn.check_parameters, lambda d, f: 2 * d * f, "biases: one for each neuron"),
+    (checks_ffn.check_parameters, lambda d, _: 8 * d * d + 5 * d, "Use the argument f"),
+    (checks_ffn.check_average, lambda x: x.mean(0).expand_as(x), "see the future"),
+    (checks_ffn.check_average, lambda x: x.cumsum(0), "running sum"),
+    (checks_ffn.check_memory, lambda x, _, s: x[s].mean() - x[~s].mean(), "within groups"),
+    (checks_ffn.check_memory, all_groups, "Leave it out"),
+    (checks_ffn.check_memory, lambda x, t, s: -memory(x, t, s), "sign"),
 ]
 
 

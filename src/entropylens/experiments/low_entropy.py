@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
 from entropylens.experiments.experiment import Experiment, final_log_probs, run_live
@@ -152,35 +151,6 @@ def _seen(language: Language, seed: int, target: Tensor, data: Data) -> Tensor:
     if data.n_samples is None:
         return target
     return language.empirical(finite_sample(language, target, data.n_samples, seed))
-
-
-def at_equal_loss(rows: pd.DataFrame, wide: int, narrow: int, levels: Sequence[float]) -> pd.DataFrame:
-    """How the bias of two widths differs when their excess loss first passes a level, nats: exploratory.
-
-    One row a regime (and sample size) and level that two seeds or more reach in both widths: the mean of
-    bias(wide) − bias(narrow) over those `n` seeds, and its 95 % Student interval.
-    """
-    found = []
-    for (regime, size), part in rows.groupby(["regime", "n_samples"], sort=False):
-        for level in levels:
-            bias_at = part.groupby(["d_model", "seed"]).apply(_first_passing, level)
-            gaps = (bias_at.loc[wide] - bias_at.loc[narrow]).dropna().to_numpy()
-            if len(gaps) > 1:
-                interval = stats.ttest_1samp(gaps, 0.0).confidence_interval(0.95)
-                found.append((regime, size, level, gaps.mean(), interval.low, interval.high, len(gaps)))
-    return pd.DataFrame(found, columns=["regime", "sample", "excess loss", "difference", "low", "high", "n"])
-
-
-def _first_passing(path: pd.DataFrame, level: float) -> float:
-    """The bias where the excess loss first falls below a level, between snapshots; NaN if it never does."""
-    path = path.sort_values("step")
-    loss, bias_ = path["excess_loss"].to_numpy(), path["bias"].to_numpy()
-    below = np.flatnonzero(loss < level)
-    if len(below) == 0 or below[0] == 0:
-        return float("nan")
-    i = int(below[0])
-    share = (loss[i - 1] - level) / (loss[i - 1] - loss[i])
-    return float(bias_[i - 1] + share * (bias_[i] - bias_[i - 1]))
 
 
 EXPERIMENT = Experiment(

@@ -7,7 +7,7 @@ binomial interval (Clopper & Pearson 1934); Holm (1979).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +129,43 @@ def explore(rows: pd.DataFrame, metric: str, contrasts: Mapping[str, tuple[Where
         table.append((label, interval.mean, interval.low, interval.high, interval.n, p))
     frame = pd.DataFrame(table, columns=["contrast", "effect", "low", "high", "n", "p"])
     return frame.assign(p_holm=holm(frame["p"]))
+
+
+def at_equal_loss(
+    rows: pd.DataFrame, contrasts: Mapping[str, tuple[Where, Where]], levels: Sequence[float]
+) -> pd.DataFrame:
+    """How the bias of two arms differs when their excess loss first passes a level, nats: exploratory.
+
+    Args:
+        rows: one row a seed, condition and `step`, with `bias` and `excess_loss`.
+        contrasts: for each label the arm and what it is compared with, seed by seed.
+        levels: of excess loss.
+
+    Returns:
+        One row a contrast and level that two seeds or more reach in both arms: the mean `difference` over those `n`
+        seeds, and its 95 % Student interval, `low` to `high`.
+    """
+    found = []
+    for label, pair in contrasts.items():
+        for level in levels:
+            arm, versus = (select(rows, where).groupby("seed").apply(_bias_at, level) for where in pair)
+            gaps = (arm - versus).dropna().to_numpy()
+            if len(gaps) > 1:
+                low, high = t_bounds(gaps)
+                found.append((label, level, gaps.mean(), float(low), float(high), len(gaps)))
+    return pd.DataFrame(found, columns=["contrast", "excess loss", "difference", "low", "high", "n"])
+
+
+def _bias_at(path: pd.DataFrame, level: float) -> float:
+    """The bias where the excess loss first falls below a level, between snapshots; NaN if it never does."""
+    path = path.sort_values("step")
+    loss, bias = path["excess_loss"].to_numpy(), path["bias"].to_numpy()
+    below = np.flatnonzero(loss < level)
+    if len(below) == 0 or below[0] == 0:
+        return float("nan")
+    i = int(below[0])
+    share = (loss[i - 1] - level) / (loss[i - 1] - loss[i])
+    return float(bias[i - 1] + share * (bias[i] - bias[i - 1]))
 
 
 def select(rows: pd.DataFrame, where: Where) -> pd.DataFrame:

@@ -45,7 +45,7 @@ def exercise(verify: Callable[[Answer], str]) -> Callable[[Answer], None]:
     return check
 
 
-def _ask(answer: Answer, *args: Any) -> Tensor:
+def ask(answer: Answer, *args: Any) -> Tensor:
     """The answer's result as a float64 tensor."""
     try:
         result = answer(*args)
@@ -56,7 +56,7 @@ def _ask(answer: Answer, *args: Any) -> Tensor:
     return torch.as_tensor(result).double()
 
 
-def _compare(got: Tensor, right: Tensor, mistakes: Mapping[str, Tensor | float], otherwise: str) -> None:
+def compare(got: Tensor, right: Tensor, mistakes: Mapping[str, Tensor | float], otherwise: str) -> None:
     """Raise TryAgainError unless `got` is `right`; a mistake whose result fits is named."""
     if got.shape != right.shape:
         raise TryAgainError(f"The result has shape {tuple(got.shape)}; it should have {tuple(right.shape)}.")
@@ -85,14 +85,14 @@ def check_entropy(answer: Answer) -> str:
         "That is the sum of the surprises. Weight each surprise by how often it happens, p.": -p.log().sum(),
         "You averaged p·log p over the sentences. Entropy is a sum: the weights p already make it a mean.": right / 4,
     }  # fmt: skip
-    _compare(_ask(answer, p), right, mistakes, f"For p = {p.tolist()} the entropy is {float(right):.4f} nats.")
+    compare(ask(answer, p), right, mistakes, f"For p = {p.tolist()} the entropy is {float(right):.4f} nats.")
     sparse = torch.tensor([0.75, 0.25, 0.0], dtype=torch.float64)
-    got = _ask(answer, sparse)
+    got = ask(answer, sparse)
     if bool(got.isnan()):
         message = "An impossible sentence gave NaN: 0 · log 0 is 0 · (−∞) for a computer. Its share is 0; leave it out."
         raise TryAgainError(message)
     message = "A distribution with a zero comes out wrong. Adding a small number inside the logarithm is not exact."
-    _compare(got, entropy(sparse), {}, message)
+    compare(got, entropy(sparse), {}, message)
     return "Right, and impossible sentences cost nothing."
 
 
@@ -113,7 +113,7 @@ def check_chain_rule(answer: Answer) -> str:
             "NaN: contexts that no sentence reaches have conditionals 0/0. They weigh nothing; leave them out.":
                 math.nan,
         }  # fmt: skip
-        _compare(_ask(answer, edges), entropy(p), mistakes, "The sum differs from the entropy of the sentences.")
+        compare(ask(answer, edges), entropy(p), mistakes, "The sum differs from the entropy of the sentences.")
     return "Right: the entropy of the sentences is the sum of the entropies of their letters, context by context."
 
 
@@ -131,7 +131,7 @@ def check_sample_size(answer: Answer) -> str:
             "You lost the factor 2: the bias is (K − 1) / 2N.": math.ceil((k - 1) / nats - 1e-9),
             "One short: N must be rounded up, or the bias is a little too large.": math.floor((k - 1) / (2 * nats)),
         }  # fmt: skip
-        _compare(_ask(answer, p, nats), torch.tensor(right).double(), mistakes, "Solve (K − 1) / 2N = nats for N.")
+        compare(ask(answer, p, nats), torch.tensor(right).double(), mistakes, "Solve (K − 1) / 2N = nats for N.")
     return "Right."
 
 
@@ -153,7 +153,7 @@ def check_attention(answer: Answer) -> str:
         "You averaged the keys. Weights come from keys, but what is read are the values.":
             torch.softmax(scores / 2, 0) @ k,
     }  # fmt: skip
-    _compare(_ask(answer, q, k, v), torch.softmax(scores / 2, 0) @ v, mistakes,
+    compare(ask(answer, q, k, v), torch.softmax(scores / 2, 0) @ v, mistakes,
              "Scores k·q / √D, softmax over the n positions, then the weighted sum of the values.")  # fmt: skip
     return "Right: a weighted mean of the values, with weights from how well each key answers the query."
 
@@ -169,7 +169,7 @@ def check_dead_neurons(answer: Answer) -> str:
         "You counted (context, neuron) pairs. Ask of each neuron whether it is zero on all contexts.": 5.0,
         "That is the share of dead neurons; the exercise asks for their number.": 0.5,
     }
-    _compare(_ask(answer, active, mass), torch.tensor(2.0).double(), mistakes,
+    compare(ask(answer, active, mass), torch.tensor(2.0).double(), mistakes,
              "A neuron (a column) is dead if it is zero on every row whose mass is above 0.")  # fmt: skip
     return "Right: dead on what the data reach, so no gradient can revive them."
 
@@ -193,7 +193,7 @@ def check_adam(answer: Answer) -> str:
         "v must average the squares of the gradients, not square their average.":
             -lr * m / c1 / ((_moment(g, beta2) / c2).abs() + eps),
     }  # fmt: skip
-    _compare(_ask(answer, g, lr, [beta1, beta2], eps), right, mistakes,
+    compare(ask(answer, g, lr, [beta1, beta2], eps), right, mistakes,
              "m and v are averages that start at 0; the step is −lr · m̂ / (√v̂ + ε).")  # fmt: skip
     return "Right, to the last digit."
 
