@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from entropylens.show import checks, checks_ffn
+from entropylens.measures.explanations import escort
+from entropylens.show import checks, checks_alpha, checks_ffn
 
 Answer = Callable[..., Any]
 
@@ -66,6 +68,14 @@ def running_mean(x: Tensor) -> Tensor:
     return x.cumsum(0) / torch.arange(1, len(x) + 1)[:, None]
 
 
+def kl(p: Any, q: Any) -> float:
+    return float((p * np.log(p / q)).sum())
+
+
+def share(q: Any, target: Any, member: Any) -> float:
+    return 1 - kl(member, q) / kl(target, q)
+
+
 RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
     (checks.check_entropy, entropy),
     (checks.check_chain_rule, chain_rule),
@@ -76,6 +86,9 @@ RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
     (checks_ffn.check_parameters, lambda d, f: 2 * d * f + f + d),
     (checks_ffn.check_average, running_mean),
     (checks_ffn.check_memory, memory),
+    (checks_alpha.check_escort, escort),
+    (checks_alpha.check_share, share),
+    (checks_alpha.check_unseen, lambda q, t, seen: 1 - q[~seen].sum() / t[~seen].sum()),
 ]
 
 WRONG: list[tuple[Callable[[Answer], None], Answer, str]] = [
@@ -103,6 +116,14 @@ WRONG: list[tuple[Callable[[Answer], None], Answer, str]] = [
     (checks_ffn.check_memory, lambda x, _, s: x[s].mean() - x[~s].mean(), "within groups"),
     (checks_ffn.check_memory, all_groups, "Leave it out"),
     (checks_ffn.check_memory, lambda x, t, s: -memory(x, t, s), "sign"),
+    (checks_alpha.check_escort, lambda p, a: p ** (1 + a), "does not sum to 1"),
+    (checks_alpha.check_escort, lambda p, a: p**a / (p**a).sum(), "exponent is 1 + α"),
+    (checks_alpha.check_escort, lambda p, a: p ** (1 + a) / (p ** (1 + a)).sum(), "stay impossible"),
+    (checks_alpha.check_share, lambda q, t, m: kl(m, q) / kl(t, q), "share that is left"),
+    (checks_alpha.check_share, lambda q, t, m: 1 - kl(t, m) / kl(t, q), "to the model"),
+    (checks_alpha.check_share, lambda q, t, m: 1 - kl(q, m) / kl(q, t), "other way"),
+    (checks_alpha.check_unseen, lambda q, t, seen: q[~seen].sum() / t[~seen].sum(), "1 − β"),
+    (checks_alpha.check_unseen, lambda q, t, seen: 1 - q[seen].sum() / t[seen].sum(), "Look at the others"),
 ]
 
 

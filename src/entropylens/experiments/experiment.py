@@ -65,7 +65,16 @@ def run_live(
 
 def _live(item: tuple[PopulationSpec, Measure, str]) -> pd.DataFrame:
     spec, measure, device = item
-    return measure(spec, artefact(train_spec(spec, device, count_steps)))
+    return measure(spec, artefact(train_alone(spec, device)))
+
+
+def train_alone(spec: PopulationSpec, device: str) -> Run:
+    """Train a population as the first one of its process, and count its steps on the progress bar of all.
+
+    What was compiled for others is forgotten: torch.compile refuses a ninth shape of the same function.
+    """
+    torch.compiler.reset()
+    return train_spec(spec, device, count_steps)
 
 
 def final_log_probs(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from entropylens.experiments.experiment import Experiment, Measure, artefact
+from entropylens.experiments.experiment import Experiment, Measure, artefact, train_alone
 from entropylens.models.trie_kernel import has_kernel
 from entropylens.results.code import code_hash
 from entropylens.results.environment import cpu_model, git_state, installed_version
 from entropylens.results.files import digest
 from entropylens.results.store import Record, Rows, Store
-from entropylens.training.parallel import count_steps, map_processes
-from entropylens.training.spec import PopulationSpec, train_spec
+from entropylens.training.parallel import map_processes
+from entropylens.training.spec import PopulationSpec
 
 TRAINING_CODE = "entropylens.training.spec"
 FLOPS = 6e10
@@ -86,7 +86,7 @@ def train_population(task: Task) -> tuple[Mapping[str, Tensor], Record]:
     known = store.read_tensors("trained", task.training_key)
     if known is not None:
         return known.tensors, known.record
-    run = train_spec(task.spec, task.device, count_steps)
+    run = train_alone(task.spec, task.device)
     tensors = artefact(run)
     record = {**task.record, **_circumstances(run.seconds, task.device, run.compiled)}
     store.write_tensors("trained", task.training_key, tensors, record)
