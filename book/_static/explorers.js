@@ -11,18 +11,16 @@
 
   const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 
-  /** What anywidget calls a model: values by name, and listeners to their changes. */
+  /** What anywidget calls a model: values by name. Nobody but the explorer changes them, so nobody need listen. */
   function standIn({ state, buffers = [] }) {
     const values = { ...state };
     for (const { path, data } of buffers) values[path[0]] = bytes(data);
-    const listeners = new Map();
-    const of = (event) => listeners.get(event) ?? listeners.set(event, new Set()).get(event);
     return {
       get: (name) => values[name],
       set: (name, value) => void (values[name] = value),
       save_changes: () => {},
-      on: (event, listener) => void of(event).add(listener),
-      off: (event, listener) => void of(event).delete(listener),
+      on: () => {},
+      off: () => {},
     };
   }
 

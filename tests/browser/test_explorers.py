@@ -78,6 +78,30 @@ def test_it_fits_a_phone_and_follows_the_colour_scheme(page: Page) -> None:
     page.wait_for_function(f"{_PICTURE} !== {light!r}")
 
 
+def test_a_browser_that_refuses_the_address_stops_nothing(browser: Browser, base_url: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.add_init_script("history.replaceState = () => { throw new Error('too often') }")
+    page.goto(f"{base_url}/{_PAGE}")
+    press(page, "width", "ArrowLeft")
+    expect(page.locator(".explorer .told")).to_contain_text("d = 32")
+    context.close()
+
+
+def test_typing_repeats_nothing_to_those_who_listen(page: Page) -> None:
+    page.evaluate("""() => {
+        window.spoken = 0;
+        new MutationObserver(() => window.spoken++).observe(
+            document.querySelector('.explorer .told'), {childList: true, characterData: true, subtree: true});
+    }""")
+    page.locator(".explorer input[type=text]").press_sequentially("abcde")
+    expect(page.locator(".explorer output")).to_contain_text("true probability")
+    assert page.evaluate("window.spoken") == 0
+    press(page, "width", "ArrowLeft")
+    expect(page.locator(".explorer .told")).to_contain_text("d = 32")
+    assert page.evaluate("window.spoken") == 1
+
+
 def test_an_explorer_that_breaks_says_so_and_the_page_stays(browser: Browser, base_url: str) -> None:
     context = browser.new_context()
     page = context.new_page()

@@ -8,7 +8,8 @@ import torch
 
 from entropylens.experiments import EXPERIMENTS
 from entropylens.experiments.implicit_alpha import EXPERIMENT, measure
-from entropylens.measures.explanations import escort, families
+from entropylens.measures.explanations import families
+from entropylens.measures.regularised import escort
 from entropylens.training.data import finite_sample
 from entropylens.training.spec import PopulationSpec
 
@@ -44,13 +45,21 @@ def test_planted_stories_are_told() -> None:
         known = families(member.target.numpy(), sample)
         models.append(known["sample"].member(0.5) if i else escort(member.target.numpy(), 0.2))
     rows = measure(spec, trained(spec, torch.as_tensor(np.stack(models)).log()))
-    assert rows["best"].tolist() == ["escort", *["sample"] * (len(members) - 1)]
+    assert (rows.loc[1:, "best"] == "sample").all()
+    assert (rows["alpha_limit"] > 0.2).all()
     assert rows["final"].all()
     assert rows.loc[0, "escort"] == pytest.approx(0.2, abs=1e-4)
     assert rows.loc[0, "alpha_share"] == pytest.approx(1, abs=1e-4)
     assert rows.loc[0, "escort_lead"] > 0 > rows.loc[1, "escort_lead"]
     assert rows.loc[1, "sample"] == pytest.approx(0.5, abs=1e-4)
     assert (rows["source"] == "low_entropy").all()
+
+
+def test_a_diverged_model_counts_neither_for_nor_against() -> None:
+    spec = spec_of("low_entropy", "finite")
+    shape = (len(spec.members), spec.config.language.n_sentences)
+    rows = measure(spec, trained(spec, torch.full(shape, torch.nan, dtype=torch.float64)))
+    assert rows[["alpha_share", "escort_lead", "escort_share"]].isna().all(axis=None)
 
 
 def test_a_negative_alpha_supports_no_price_on_entropy() -> None:

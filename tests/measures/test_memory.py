@@ -38,6 +38,13 @@ def test_without_a_contrast_there_is_no_number(seen: torch.Tensor) -> None:
     assert memorisation(TARGETS["dense"].log()[None], TARGETS["dense"], seen).isnan().all()
 
 
+def test_a_diverged_model_harms_no_other() -> None:
+    target = TARGETS["dense"]
+    models = torch.stack([target.log(), torch.full_like(target, torch.nan), target.log()])
+    found = memorisation(models, target, sample_of(target))
+    assert found.isnan().tolist() == [False, True, False]
+
+
 def test_leaked_mass_is_what_lies_outside_the_support() -> None:
     target = TARGETS["sparse"]
     uniform = torch.full_like(target, 1 / len(target)).log()

@@ -65,7 +65,7 @@ def test_a_claim_that_holds_in_one_condition_only_depends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("effect", "found"), [(0.0, "no effect"), (-0.05, "no effect"), (-0.5, "the opposite"), (0.5, "")]
+    ("effect", "found"), [(0.0, "no effect"), (-0.05, "too small an effect"), (-0.5, "the opposite"), (0.5, "")]
 )
 def test_a_refutation_says_what_it_found(effect: float, found: str) -> None:
     assert decide(claim(), rows(effect)).finding == found

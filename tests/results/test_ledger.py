@@ -49,7 +49,7 @@ def reference(fresh: float = 0.0, finite: float = 0.5, n: int = 10, stale: bool 
         for regime, mean in (("fresh", fresh), ("finite", finite))
     ]
     hashes = {"A": Rule(**RULE, second={"regime": "finite"}).hash, "B": Rule(**RULE).hash, **rules}
-    return Reference(pd.DataFrame(table), "full", stale, hashes, {})
+    return Reference(pd.DataFrame(table), "full", stale, hashes, {}, Path("low_entropy.csv"))
 
 
 def entries(root: Path, published: Reference | None) -> dict[str, Entry]:

@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from distributed import LocalCluster
 
 from entropylens.experiments import EXPERIMENTS, low_entropy
 from entropylens.experiments.experiment import Experiment, final_log_probs
 from entropylens.measures.distribution import entropy_from_log
 from entropylens.results import reference, sweep, verify
+from entropylens.results.ledger import ledger
 from entropylens.results.publish import Order, execute, plan
 from entropylens.results.reference import ForeignFileError, load_reference
 from entropylens.results.sweep import compute, tasks
@@ -170,9 +172,8 @@ def test_fresh_rows_replace_the_old_ones_at_the_end(project: Path) -> None:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two workers; ENTROPYLENS_PROGRESS=0 keeps the bar out of the report."""
-    distributed = pytest.importorskip("distributed")
     monkeypatch.setenv("ENTROPYLENS_PROGRESS", "0")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two:
         yield two
 
 
@@ -243,12 +244,81 @@ def test_a_run_says_what_it_cost(project: Path) -> None:
     reference = load_reference(project, "low_entropy")
     assert reference is not None
     cost = reference.provenance["cost"]
-    assert (cost["populations"], cost["jobs"]) == (12, 1)
+    seconds = sum(p["seconds"] for p in reference.provenance["populations"].values())
+    assert (cost["jobs"], cost["training"]) == (1, pytest.approx(seconds, abs=0.1))
     assert cost["other"] > 0
     assert execute(dataclasses.replace(order, fresh=False)) == f"{len(reference.rows)} rows: results/low_entropy.csv"
     again = load_reference(project, "low_entropy")
     assert again is not None
     assert again.provenance["cost"] == cost  # nothing was trained: what it did cost is still known
+
+
+def test_the_cost_of_a_resumed_run_is_that_of_all_its_models(project: Path) -> None:
+    order = Order(project, EXPERIMENT, "full", "cpu")
+    for path in list((project / "_store").rglob("*"))[:9]:
+        path.unlink() if path.is_file() else None
+    (project / "results" / "low_entropy.json").unlink()
+    (project / "results" / "low_entropy.csv").unlink()
+    execute(order, jobs=1)
+    found = load_reference(project, "low_entropy")
+    assert found is not None
+    seconds = sum(p["seconds"] for p in found.provenance["populations"].values())
+    assert found.provenance["cost"]["training"] == pytest.approx(seconds, abs=0.1)
+    assert found.provenance["cost"]["other"] is None  # what the first session spent besides is not known any more
+
+
+def test_a_rule_that_is_changed_afterwards_stays_a_changed_rule(project: Path) -> None:
+    registry = project / "book" / "claims.yml"
+    registry.write_text(registry.read_text().replace("smallest_effect: 0.02", "smallest_effect: 0.5", 1))
+    order = Order(project, EXPERIMENT, "full", "cpu")
+    for remeasure in (False, True):  # from the store, and measured anew
+        if remeasure:
+            shutil.rmtree(project / "_store" / "rows-low_entropy")
+        execute(order, jobs=1)
+        entry = next(e for e in ledger(project) if e.claim.id == "LE-1a")
+        assert entry.verdict is not None
+        assert entry.verdict.rule_changed
+    execute(dataclasses.replace(order, fresh=True), jobs=1)  # trained under the new rule
+    entry = next(e for e in ledger(project) if e.claim.id == "LE-1a")
+    assert entry.verdict is not None
+    assert not entry.verdict.rule_changed
+
+
+def test_a_new_measure_leaves_what_is_known_of_the_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load_reference(project, "low_entropy")
+    assert before is not None
+    shutil.rmtree(project / "_store" / "rows-low_entropy")
+    monkeypatch.setattr(sweep, "git_state", lambda _: ("later", True))
+    execute(Order(project, EXPERIMENT, "full", "cpu"), jobs=1)
+    after = load_reference(project, "low_entropy")
+    assert after is not None
+    for name, record in after.provenance["populations"].items():
+        old = before.provenance["populations"][name]
+        assert {k: record[k] for k in ("commit", "dirty", "date", "seconds")} == {
+            k: old[k] for k in ("commit", "dirty", "date", "seconds")
+        }
+        assert record["measured_at"] == {"commit": "later", "dirty": True}
+
+
+def test_the_same_training_under_two_labels_is_done_once(tmp_path: Path) -> None:
+    one = low_entropy.Grid(
+        widths=(8,), seeds=2, steps=2, n_snapshots=2, regimes={"exact": low_entropy.REGIMES["exact"]}
+    )
+    twice = lambda: [*one.populations(), *dataclasses.replace(one, design="again").populations()]  # noqa: E731
+    experiment = Experiment("twice", (), {"full": twice}, low_entropy.measure)
+    todo = tasks(experiment, "full", tmp_path, ROOT)
+    rows = compute(todo, jobs=1)
+    assert [set(r.frame["design"]) for r in rows] == [{"main"}, {"again"}]
+    assert len(list((tmp_path / "trained").glob("*"))) == 1
+    assert len({t.population for t in todo}) == 2
+
+
+def test_an_experiment_without_tensors_says_so(project: Path) -> None:
+    found = load_reference(project, "low_entropy")
+    assert found is not None
+    bare = dataclasses.replace(found, provenance={"checksum": "x"})
+    with pytest.raises(LookupError, match="'low_entropy' publishes rows only, no tensors"):
+        bare.tensors()
 
 
 def test_rows_carry_the_code_that_made_them_though_files_were_edited_meanwhile(

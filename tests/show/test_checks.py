@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from entropylens.measures.explanations import escort
+from entropylens.measures.regularised import escort
 from entropylens.show import checks, checks_alpha, checks_ffn
 
 Answer = Callable[..., Any]

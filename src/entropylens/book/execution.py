@@ -60,7 +60,8 @@ def tables(project: Project, profile: str, notebooks: Sequence[Path]) -> str:
     if experiments := [row for path in results if (row := _experiment(path, makings))]:
         parts += [
             "## Experiments",
-            "Their results are stored, and not computed again for each build. Seconds are summed over processes.",
+            "Their results are stored, and not computed again for each build. Seconds are summed over processes; a "
+            "model that was trained for another experiment counts there.",
             _table(_EXPERIMENTS, experiments),
         ]
     return "\n\n".join([*parts, "## Made with", makings.listing()])
@@ -83,10 +84,12 @@ def _experiment(path: Path, makings: Makings) -> list[str] | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         populations: list[Mapping[str, Any]] = list(record["populations"].values())
-        seconds = sum(p["seconds"] + p.get("measuring_seconds", 0.0) for p in populations)
+        name = str(record["experiment"])
+        own = [p["seconds"] for p in populations if p.get("trained_for", name) == name]
+        seconds = sum(own) + sum(p.get("measuring_seconds", 0.0) for p in populations)
         days = sorted({_day(p["date"]) for p in populations})
         made = dict.fromkeys(makings.number(*_circumstances(p)) for p in populations)
-        name, profile, first, last = str(record["experiment"]), str(record["profile"]), days[0], days[-1]
+        profile, first, last = str(record["profile"]), days[0], days[-1]
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
     date = first if first == last else f"{first} to {last}"

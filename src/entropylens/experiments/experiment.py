@@ -78,7 +78,7 @@ def train_alone(spec: PopulationSpec, device: str) -> Run:
 
 
 def final_log_probs(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Log pθ after the last step, (M, S) float16, nats: rounding moves a log-probability by 0.004 at most."""
+    """Log pθ after the last step, (M, S) float16, nats: rounded by a 2048th of itself at most, 0.004 at −8."""
     return {"log_probs": trained["log_probs"][-1].half()}
 
 

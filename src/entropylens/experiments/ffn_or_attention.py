@@ -1,8 +1,10 @@
 """Claim 2: is it the feed-forward network, and not attention, that takes a model below the entropy of its target?
 
 Removing the FFN also removes two thirds of the parameters. So every variant is trained twice: at the full model's
-width, and at its number of parameters (± 2 %). Targets have a sparse support, as a summary of the paper suggests; a
-seed draws target, sample and initial parameters together, and arms are paired on it.
+width, and at a common number of parameters (± 2 %), that of the attention-only model which comes nearest to the full
+one; to that the full model is resized, too, by a few neurons, where it lies further away. Targets have a sparse
+support, as a summary of the paper suggests; a seed draws target, sample and initial parameters together, and arms are
+paired on it.
 """
 
 from __future__ import annotations

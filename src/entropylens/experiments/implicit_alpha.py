@@ -14,7 +14,8 @@ from torch import Tensor
 
 from entropylens.experiments import ffn_or_attention, low_entropy
 from entropylens.experiments.experiment import Experiment
-from entropylens.measures.explanations import Array, Projection, explain
+from entropylens.measures.explanations import Projection, explain
+from entropylens.measures.regularised import Array, largest_alpha
 from entropylens.tasks.language import Language
 from entropylens.training.data import finite_sample
 from entropylens.training.population import Member
@@ -26,7 +27,8 @@ KEPT = (
     "kl", "size", "match", "variant", "leak",
 )  # fmt: skip
 """Columns of claims 1 and 2 that say which model it is, and how far from its target."""
-NAMES = ("escort", "sample", "sample escort", "uniform")
+NAMES = ("escort", "exact", "sample", "sample escort", "uniform")
+"""The escort and the exact minimiser tell one story, the others are its rivals."""
 
 
 def populations(profile: str) -> Sequence[PopulationSpec]:
@@ -38,16 +40,17 @@ def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame
     """One row a member, of the last snapshot: `KEPT`, and what each family of `measures.explanations` makes of it.
 
     `source` is the experiment that trained the model. For each family: its parameter, its `share` of
-    KL(p_tgt‖pθ) (both on the target's support), and `residual`, nats. `best` names the one with the largest share;
-    `alpha_share` is the escort's share where its α is above zero, else 0; `escort_lead` its share minus the best
-    rival's.
+    KL(p_tgt‖pθ) (both on the target's support), and `residual`, nats. `alpha_limit` is where the exact minimiser's
+    branch ends. `alpha_share` is the escort's share where its α is above zero, else 0; `escort_lead` its share minus
+    that of `best`, the best rival. What a diverged model has is NaN.
     """
     source = "ffn_or_attention" if "/" in spec.design else "low_entropy"
     last = {**trained, "log_probs": trained["log_probs"][-1:], "snapshot_steps": trained["snapshot_steps"][-1:]}
     rows = SOURCES[source].measure(spec, last)
     models = zip(trained["log_probs"][-1], spec.build_members(), strict=True)
     found = [_explained(spec.config.language, log_p.numpy(), member) for log_p, member in models]
-    kept = rows.reindex(columns=list(KEPT)).assign(source=source)
+    limits = [largest_alpha(member.target.numpy()) for member in spec.build_members()]
+    kept = rows.reindex(columns=list(KEPT)).assign(source=source, alpha_limit=limits)
     return pd.concat([kept, pd.DataFrame([_columns(projections) for projections in found])], axis=1)
 
 
@@ -67,11 +70,12 @@ def _columns(projections: Mapping[str, Projection]) -> dict[str, float | str]:
         p = projections.get(name, Projection(np.nan, np.nan, np.nan))
         label = name.replace(" ", "_")
         columns |= {label: p.parameter, f"{label}_share": p.share, f"{label}_residual": p.residual}
-    rivals = max(share for name, share in shares.items() if name != "escort")
+    rivals = {name: share for name, share in shares.items() if name not in ("escort", "exact")}
+    best = max(rivals, key=lambda name: rivals[name])
     return columns | {
-        "best": max(shares, key=lambda name: shares[name]),
-        "alpha_share": escort.share if escort.parameter > 0 else 0.0,
-        "escort_lead": escort.share - rivals,
+        "best": best,
+        "alpha_share": 0.0 if escort.parameter <= 0 else escort.share,
+        "escort_lead": escort.share - rivals[best],
     }
 
 

@@ -86,7 +86,7 @@ class Grid:
 
 
 def variations(main: Grid, wide: int, middle: int) -> list[Grid]:
-    """One change at a time to the main design, each with fresh data and a sample of 2000.
+    """One change at a time to the main design, with fresh data and, unless data are what changes, a sample of 2000.
 
     Args:
         main: the main design.

@@ -27,7 +27,7 @@ def memorisation(log_p: Tensor, target: Tensor, seen: Tensor) -> Tensor:
         seen: p̂, (S); the sample's sentences are those above 0.
 
     Returns:
-        NaN where all or none of the supported sentences were seen.
+        NaN where all or none of the supported sentences were seen, and for models that diverged.
     """
     support = (target > 0).nonzero()[:, 0]
     x = target[support].log().double()
@@ -37,5 +37,8 @@ def memorisation(log_p: Tensor, target: Tensor, seen: Tensor) -> Tensor:
     rank = x.argsort().argsort()
     bins = torch.nn.functional.one_hot(rank * BINS // len(support), BINS).double()
     design = torch.cat([was_seen[:, None], x[:, None], bins], dim=1)
-    solution: Tensor = torch.linalg.lstsq(design, log_p[:, support].double().T, driver="gelsd").solution
-    return solution[0].to(log_p.dtype)
+    whole = log_p[:, support].isfinite().all(-1)
+    found = log_p.new_full(log_p.shape[:-1], torch.nan)
+    solution = torch.linalg.lstsq(design, log_p[whole][:, support].double().T, driver="gelsd").solution
+    found[whole] = solution[0].to(log_p.dtype)
+    return found

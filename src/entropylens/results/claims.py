@@ -6,8 +6,9 @@ interval lies below it. `inconclusive`: neither, or fewer than five seeds. A rul
 the run: where the claim fails in the primary one and holds in the second, or the reverse, the verdict is `depends`.
 A claim without a rule, or without rows, is `untested`.
 
-`refuted` may mean three things, which equivalence (TOST) tells apart in `Verdict.finding`: no effect, shown to lie
-within ± the smallest of interest; the opposite effect; or merely one that is not as large as it would have to be.
+`refuted` may mean three things, which `Verdict.finding` tells apart: no effect, shown by equivalence (TOST) to lie
+within ± the smallest of interest, and not shown to differ from zero; the opposite effect; or one that is not as large
+as it would have to be.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def _apply(rule: Rule, rows: pd.DataFrame, condition: Mapping[str, object]) -> t
 def _finding(rule: Rule, effect: Interval, p_absence: float | None) -> str:
     if rule.test == "absence":
         return "an effect"
-    if p_absence is not None and p_absence < 0.05:
+    if p_absence is not None and p_absence < 0.05 and effect.low <= 0 <= effect.high:
         return "no effect"
     return "the opposite" if rule.test == "mean" and effect.high < -rule.smallest_effect else "too small an effect"
 

@@ -52,9 +52,12 @@ class Reference:
         """What is published beside the rows, one entry for each final row, in their order.
 
         Raises:
+            LookupError: if the experiment publishes none.
             ForeignFileError: if the file is missing, damaged, or not the one that belongs to the rows.
         """
         path = self.path.with_suffix(".safetensors")
+        if "tensors_checksum" not in self.provenance:
+            raise LookupError(f"experiment {path.stem!r} publishes rows only, no tensors")
         try:
             data = path.read_bytes()
             if digest(data) == self.provenance.get("tensors_checksum"):

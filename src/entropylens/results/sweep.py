@@ -59,8 +59,23 @@ def measuring_code(experiment: Experiment) -> str:
     return code_hash(experiment.measure.__module__)
 
 
-def tasks(experiment: Experiment, profile: str, folder: Path, root: Path, device: str = "cpu") -> list[Task]:
+def tasks(
+    experiment: Experiment,
+    profile: str,
+    folder: Path,
+    root: Path,
+    device: str = "cpu",
+    rules: Mapping[str, str] | None = None,
+) -> list[Task]:
     """The populations of a profile, most expensive first.
+
+    Args:
+        experiment: the grid and the measure.
+        profile: a key of `experiment.populations`.
+        folder: of the store.
+        root: of the project, for the commit.
+        device: to train on.
+        rules: claim id to the hash of its rule, kept with what is trained now.
 
     Raises:
         ValueError: for a profile that the experiment does not have.
@@ -71,7 +86,7 @@ def tasks(experiment: Experiment, profile: str, folder: Path, root: Path, device
     trains, measures = code_hash(TRAINING_CODE), measuring_code(experiment)
     commit, dirty = git_state(root)
     record = {"experiment": experiment.name, "profile": profile, "commit": commit, "dirty": dirty}
-    record |= {"training_code": trains, "measuring_code": measures}
+    record |= {"training_code": trains, "measuring_code": measures, "rules": dict(rules or {})}
     found = []
     for spec in sorted(experiment.populations[profile](), key=lambda s: -s.work()):
         training_key = digest(spec.canonical(), trains, device)[:32]
@@ -103,11 +118,13 @@ def compute_rows(task: Task) -> Rows:
     start = time.perf_counter()
     frame = task.measure(task.spec, trained)
     record = {
-        **how,
-        **task.record,
+        **how,  # commit, date, seconds … tell of the training; what tells of the measuring is named so
+        **{name: task.record[name] for name in ("experiment", "profile", "measuring_code")},
+        "measured_at": {name: task.record[name] for name in ("commit", "dirty")},
+        "measuring_seconds": round(time.perf_counter() - start, 4),
+        "trained_for": how["experiment"],
         "population": task.population,
         "training_key": task.training_key,
-        "measuring_seconds": time.perf_counter() - start,
     }
     store.write_rows(task.kind, task.rows_key, frame, record)
     # What was just written is read back: rows are the same whether they were computed now or before.
@@ -134,7 +151,8 @@ def compute(
     todo: Sequence[Task], jobs: int | None = None, label: str = "computing", scheduler: str | None = None
 ) -> list[Rows]:
     """The rows of all tasks, in their order; in processes here or on a Dask cluster, one progress bar, resumable."""
-    waiting = [t for t in todo if not Store(t.folder).has(t.kind, t.rows_key)]
+    missing = {t.training_key: t for t in reversed(todo) if not Store(t.folder).has(t.kind, t.rows_key)}
+    waiting = list(reversed(missing.values()))  # two that ask for the same training: the other one is measured below
     steps = sum(t.spec.steps for t in waiting if not Store(t.folder).has("trained", t.training_key))
     if waiting and scheduler:
         from entropylens.results.cluster import compute_on_cluster
@@ -152,5 +170,5 @@ def _compute_quietly(task: Task) -> None:
 
 def estimate(todo: Sequence[Task]) -> float:
     """Core-seconds that are still to be spent, roughly."""
-    waiting = [t for t in todo if not Store(t.folder).has(t.kind, t.rows_key)]
-    return sum(t.spec.work() / FLOPS for t in waiting if not Store(t.folder).has("trained", t.training_key))
+    new = {t.training_key: t for t in todo if not Store(t.folder).has("trained", t.training_key)}
+    return sum(t.spec.work() / FLOPS for t in new.values())

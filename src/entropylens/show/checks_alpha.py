@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from entropylens.measures.explanations import Array, divergence, escort
+from entropylens.measures.explanations import divergence
+from entropylens.measures.regularised import Array, escort
 from entropylens.show.checks import TryAgainError, ask, compare, exercise
 
 _TARGET = np.array([0.4, 0.3, 0.2, 0.1, 0.0])

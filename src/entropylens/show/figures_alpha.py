@@ -9,13 +9,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropylens.measures.explanations import Array, Family, divergence, escort, project, regularised
+from entropylens.measures.explanations import Family, divergence, project
+from entropylens.measures.regularised import Array, escort, regularised
 from entropylens.results.statistics import mean_interval, select
 from entropylens.show.figures import BLACK, LINES, WIDTH, Line, canvas, picture
 from entropylens.show.figures_bias import data_label
 
 FAMILY_NAMES = {
     "escort": "α: escort of the target",
+    "exact": "α ≤ α*: exact minimiser",
     "sample": "β: target mixed with the sample",
     "sample_escort": "γ: escort of the sample",
     "uniform": "s: target mixed with uniform",
@@ -53,7 +55,7 @@ def first_order(target: Array, alphas: Sequence[float]) -> tuple[Figure, str]:
                   label=f"{side}: slope {slope:.2f}")  # fmt: skip
         words.append(f"{side}: slope {slope:.2f}")
     ax.minorticks_off()
-    ax.set_xticks([0.003, 0.01, 0.03], ["0.003", "0.01", "0.03"])
+    ax.set_xticks(list(alphas)[::2], [f"{a:.2g}" for a in list(alphas)[::2]])
     ax.set(xlabel="|α|", ylabel="Σ |exact − escort|")
     ax.legend()
     return (
@@ -85,7 +87,8 @@ def shares(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
     for ax in grid[-1]:
         ax.set_xlabel("width, d_model")
     figure.supylabel("share of KL(p_tgt‖pθ) explained", fontsize=10)
-    figure.legend(*grid[-1][-1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    fullest = max(grid.flat, key=lambda ax: len(ax.get_legend_handles_labels()[1]))
+    figure.legend(*fullest.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return (
         figure,
         "Share of each model's divergence from its target that four families explain. At the largest width, "
@@ -142,7 +145,7 @@ def projection(log_p: Array, target: Array, families: dict[str, Family]) -> tupl
         values = [divergence(log_p, target, family.member(phi)) for phi in grid]
         ax.plot(grid, values, color=line.color, linestyle=line.linestyle)
         ax.plot(best.parameter, best.residual, line.marker, color=line.color, markersize=8)
-        ax.axhline(best.residual / (1 - best.share), color="0.5", linewidth=1)
+        ax.axhline(divergence(log_p, target, target), color="0.5", linewidth=1)
         ax.set(title=FAMILY_NAMES[name.replace(" ", "_")], ylabel="nats", ylim=(0, None))
         words.append(f"{name}: best at {best.parameter:+.3f}, which explains {best.share:.1%}")
     axes[-1].set_xlabel("the family's parameter")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import traitlets
 from torch import Tensor
 
 from entropylens.experiments.experiment import artefact, final_log_probs
@@ -88,6 +89,14 @@ def test_a_grid_with_a_hole_is_refused(published: tuple[pd.DataFrame, Tensor]) -
         model_explorer("x", main.iloc[1:], log_probs, controls, {})
     with pytest.raises(ValueError, match="12 rows do not fill the grid of 6"):
         model_explorer("x", main, log_probs, {k: controls[k] for k in ("width", "seed")}, {})
+
+
+def test_python_may_choose_and_nonsense_is_refused(explorer: ModelExplorer) -> None:
+    explorer.selected = {"width": 8}
+    assert explorer.selected == {"width": "8", "data": "sample of 2000", "seed": "0"}
+    with pytest.raises(traitlets.TraitError, match="no width = 9"):
+        explorer.selected = {"width": 9}
+    explorer.selected = {"width": 4}
 
 
 def test_bytes_span_the_decades_and_end_there() -> None:

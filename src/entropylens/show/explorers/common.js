@@ -40,11 +40,17 @@ function sharpContext(canvas, width, height) {
   return context;
 }
 
+/** Change an element's text only if it differs: a live region reads out whatever is set. */
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** Call `draw` now, and again when the reader's colour scheme or the element's width changes; returns a way to stop. */
 function keepDrawn(el, draw) {
   const again = () => requestAnimationFrame(draw);
   const theme = new MutationObserver(again);
-  theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme", "class"] });
+  const where = { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "class"] };
+  for (const root of [document.documentElement, document.body]) theme.observe(root, where);
   const size = new ResizeObserver(again);
   size.observe(el);
   draw();
@@ -57,12 +63,16 @@ function fromAddress(name) {
   return found ? Object.fromEntries(found.split(";").map((pair) => pair.split(":"))) : {};
 }
 
-/** Put a state into the page's address, so that a link leads back to it. */
+/** Put a state into the page's address, so that a link leads back to it; browsers refuse very frequent changes. */
 function toAddress(name, state) {
   const address = new URL(location.href);
   const text = Object.entries(state).map(([key, value]) => `${key}:${value}`).join(";");
   address.searchParams.set(name, text);
-  history.replaceState(history.state, "", address);
+  try {
+    history.replaceState(history.state, "", address);
+  } catch (error) {
+    console.info(error.message);
+  }
 }
 
 /** "+0.123" or "−0.123". */

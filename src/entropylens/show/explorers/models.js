@@ -35,8 +35,8 @@ export default {
       Object.assign(state, change);
       model.set("selected", { ...state });
       model.save_changes();
-      if (page) toAddress(model.get("name"), state);
       refresh();
+      if (page) toAddress(model.get("name"), state);
     };
 
     // ---- what is on the page ----------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ export default {
     const bars = make("div", { class: "bars" });
     const sentence = make("input", {
       type: "text", size: length + 1, maxlength: length, placeholder: letters.slice(0, length), spellcheck: "false",
-      autocapitalize: "off", autocomplete: "off", "data-lm-suppress-shortcuts": "true", input: () => refresh(),
+      autocapitalize: "off", autocomplete: "off", "data-lm-suppress-shortcuts": "true", input: () => draw(),
     });
     const answer = make("output", { "aria-live": "polite" });
     const ask = make("label", {}, `one sentence (${length} letters, ${letters[0]} to ${letters.at(-1)}): `, sentence);
@@ -66,9 +66,9 @@ export default {
       const split = one.seen
         ? ` The sample alone lies ${signed(one.sample_bias)}; the model adds ${signed(one.model_bias)}.`
         : " Nothing in its data has a lower entropy than the target.";
-      told.textContent =
+      say(told,
         `${where}: the model ends ${signed(one.bias)} nats from its target's entropy of ` +
-        `${one.target_entropy.toFixed(2)}, at a divergence KL(p_tgt‖pθ) of ${one.kl.toFixed(3)} nats.${split}`;
+        `${one.target_entropy.toFixed(2)}, at a divergence KL(p_tgt‖pθ) of ${one.kl.toFixed(3)} nats.${split}`);
       canvas.setAttribute("aria-label",
         `Scatter of all ${size} sentences, learned against true probability, both logarithmic, for ${where}.`);
       legend.textContent = one.seen
@@ -79,12 +79,12 @@ export default {
     function answerSentence({ truth, learned, seen }) {
       const index = position(sentence.value);
       if (index === null) {
-        answer.textContent = sentence.value ? `${length} letters, each ${letters[0]} to ${letters.at(-1)}, please` : "";
+        say(answer, sentence.value ? `${length} letters, each ${letters[0]} to ${letters.at(-1)}, please` : "");
         return null;
       }
       const p = (byte) => byte === 0 ? `below 10^−${decades}` : `about ${(10 ** (decades * (byte / 255 - 1))).toPrecision(2)}`;
       const times = seen ? `, ${seen[index] === 255 ? "255 or more" : seen[index]} × in the sample` : "";
-      answer.textContent = `true probability ${p(truth[index])}, learned ${p(learned[index])}${times}`;
+      say(answer, `true probability ${p(truth[index])}, learned ${p(learned[index])}${times}`);
       return index;
     }
     const position = (text) => {
@@ -186,7 +186,8 @@ export default {
       draw();
     }
 
-    canvas.addEventListener("pointermove", (event) => {
+    const point = (event) => {
+      if (document.activeElement === sentence) return; // the reader is typing
       const box = canvas.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
       const { truth, learned } = chosen();
       let best = 12 ** 2, found = null;
@@ -195,7 +196,8 @@ export default {
         if (dx * dx + dy * dy < best) (best = dx * dx + dy * dy), (found = i);
       }
       if (found !== null && sentence.value !== spell(found)) (sentence.value = spell(found)), draw();
-    });
+    };
+    for (const kind of ["pointermove", "pointerdown"]) canvas.addEventListener(kind, point);
     const fromPython = () => (Object.assign(state, model.get("selected")), refresh());
     model.on("change:selected", fromPython);
     const stop = keepDrawn(el, refresh);
