@@ -51,6 +51,10 @@ DECLARED_ON = {
         r"cosine to 2 %": "the declared end of the learning rate's schedule",
         r"0\.2 nats below": "an imagined model in a quick check",
     },
+    "04_ffn_or_attention": {
+        r"between −0\.2 and 0\.2": "the declared scale of a figure",
+    },
+    "05_is_there_an_alpha": {r"between −0\.95 and 3": "declared ranges of a search"},
 }
 """What may stand on one page, and why."""
 

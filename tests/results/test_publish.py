@@ -121,7 +121,7 @@ def test_verify_agrees_with_itself_and_notices_a_changed_number(project: Path) -
 
 
 def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "cpu_model", lambda: "another processor")
+    monkeypatch.setattr(sweep, "cpu_model", lambda: "another processor")
     check = verify.verify(project, EXPERIMENT, sample=1, jobs=1)[0]
     assert not check.same_platform
     assert check.agrees

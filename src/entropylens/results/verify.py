@@ -1,7 +1,7 @@
 """Do the published rows come out again? What `entropylens verify` does.
 
 Some populations of the full profile are computed anew, and their rows compared with the published ones. On the platform
-(processor model, PyTorch version) that made them they must agree within `TOLERANCE`; elsewhere, where rounding differs
+(processor model, PyTorch version, compilers) that made them they must agree within `TOLERANCE`; elsewhere, where rounding differs
 and training amplifies it, no verdict may change when the new rows take the place of the old.
 """
 
@@ -20,13 +20,15 @@ import pandas as pd
 
 from entropylens.experiments.experiment import Experiment
 from entropylens.results.claims import decide, load_claims
-from entropylens.results.environment import cpu_model, installed_version
 from entropylens.results.files import write_atomically
 from entropylens.results.reference import Reference, load_reference
+from entropylens.results.store import Rows
 from entropylens.results.sweep import Task, compute, measuring_code, tasks
 
 TOLERANCE = 1e-6
 """Largest difference of a measured number, nats or a share, between two computations on one platform."""
+PLATFORM = ("cpu", "device", "torch", "kernel", "compiled")
+"""What must be alike in two records for their numbers to agree that closely."""
 ATTEST_SHARE, ATTEST_CELLS = 0.05, 10
 """An attestation takes at least this share of the cells, and at least so many; a cell is one trained model."""
 
@@ -87,9 +89,8 @@ def verify(
         if not todo:
             raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
         chosen = _choose(todo, {name: record["seconds"] for name, record in known.items()}, sample, budget, seed)
-        rows = compute(chosen, jobs, label=f"verifying {experiment.name}")
-        frames = [part.frame for part in rows]
-    return [_check(root, experiment, reference, t, frame) for t, frame in zip(chosen, frames, strict=True)]
+        parts = compute(chosen, jobs, label=f"verifying {experiment.name}")
+    return [_check(root, experiment, reference, t, part) for t, part in zip(chosen, parts, strict=True)]
 
 
 def attest(root: Path, experiment: Experiment, checks: Sequence[Check]) -> str:
@@ -129,11 +130,11 @@ def _choose(
     return fitting or [min(order, key=lambda t: seconds[t.population])]
 
 
-def _check(root: Path, experiment: Experiment, reference: Reference, task: Task, frame: pd.DataFrame) -> Check:
-    here = reference.rows["population"] == task.population
+def _check(root: Path, experiment: Experiment, reference: Reference, task: Task, new: Rows) -> Check:
+    frame, here = new.frame, reference.rows["population"] == task.population
     old = reference.rows[here].drop(columns="population").reset_index(drop=True)
     record = reference.provenance["populations"][task.population]
-    same = record.get("cpu") == cpu_model() and record.get("torch") == installed_version("torch")
+    same = all(record.get(name) == new.record.get(name) for name in PLATFORM)
     rest = reference.rows[~here]
     mixed = dataclasses.replace(reference, rows=pd.concat([rest, frame.assign(population=task.population)]))
     changed = _changed_verdicts(root, experiment, reference, mixed)

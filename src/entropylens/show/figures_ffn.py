@@ -47,6 +47,9 @@ def variants(rows: pd.DataFrame, smallest_effect: float, column: str = "bias") -
             words.append(f"equal {match}, {NAMES[variant]}: {', '.join(told)}")
         ax.set(title=f"at equal {match}", ylabel=BIAS if column == "bias" else "memorisation  (nats)")
         _size_axis(ax, here)
+        if column == "bias":  # linear near zero, where the question is, and logarithmic above, where the control lies
+            ax.set_yscale("symlog", linthresh=0.2, linscale=1.5)
+            ax.set_yticks([-0.1, 0, 0.1, 0.2, 0.5, 1, 2], ["−0.1", "0", "0.1", "0.2", "0.5", "1", "2"])
     axes[1].set_xlabel("size: d_model of the full model")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     what = "Entropy minus that of the target" if column == "bias" else "Memorisation of the sample"

@@ -16,7 +16,6 @@ export default {
     const learned = bytes("learned"), targets = bytes("target"), samples = bytes("seen");
     const models = model.get("models"), letters = model.get("letters"), length = model.get("length");
     const size = letters.length ** length, decades = model.get("decades");
-    const reach = Math.max(...models.flatMap((one) => PARTS.map(([key]) => Math.abs(one[key]))));
 
     // ---- state: from the address in a page, from Python in JupyterLab, and back -------------------------------------
     const state = { ...model.get("selected") };
@@ -168,7 +167,7 @@ export default {
     }
 
     function drawBars() {
-      const n = chosen();
+      const n = chosen(), reach = Math.max(...PARTS.map(([key]) => Math.abs(n[key])), 1e-9); // the longest fills a half
       bars.replaceChildren(...PARTS.map(([key, words, formula], row) => {
         const share = (50 * Math.abs(n[key])) / reach, left = n[key] < 0 ? 50 - share : 50;
         const svg = make("svg", { viewBox: "0 0 100 14", preserveAspectRatio: "none", "aria-hidden": "true" },

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from entropylens.show.explorers import source, style
 from entropylens.show.figures_bias import data_label
+from entropylens.show.figures_ffn import NAMES
 from entropylens.tasks.language import Language
 from entropylens.training.data import finite_sample
 from entropylens.training.spec import TargetSpec
@@ -77,7 +78,8 @@ def bias_explorer(rows: pd.DataFrame, log_probs: Tensor, seeds: int = 3) -> Mode
 def variant_explorer(rows: pd.DataFrame, log_probs: Tensor, seeds: int = 2) -> ModelExplorer:
     """Chapter 4's: variant × size × match × seed of the main design; arguments as of `model_explorer`."""
     final = rows[rows["final"]].reset_index(drop=True)
-    shown = final.assign(variant=final["variant"].str.replace("_", " "))[final["main"] & (final["seed"] < seeds)]
+    shown = final[final["main"] & (final["seed"] < seeds)]
+    shown = shown.sort_values("variant", key=lambda v: v.map(list(NAMES).index)).replace({"variant": NAMES})
     controls = {
         "variant": Control("variant"), "size": Control("size", "size {}"), "equal": Control("match", "equal {}"),
         "seed": Control("seed", "seed {}"),
