@@ -1,8 +1,8 @@
 """Do the published rows come out again? What `entropylens verify` does.
 
 Some populations of the full profile are computed anew, and their rows compared with the published ones. On the platform
-(processor model, PyTorch version, compilers) that made them they must agree within `TOLERANCE`; elsewhere, where rounding differs
-and training amplifies it, no verdict may change when the new rows take the place of the old.
+(processor model, PyTorch version, compilers) that made them they must agree within `TOLERANCE`; elsewhere, where
+rounding differs and training amplifies it, no verdict may change when the new rows take the place of the old.
 """
 
 from __future__ import annotations
