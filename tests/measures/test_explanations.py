@@ -101,6 +101,18 @@ def test_the_exact_family_is_told_from_its_first_order_up_to_its_end(target: Arr
     assert beyond["exact"].share < beyond["escort"].share == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("planted", [-0.3, 0.0, 0.2])
+def test_the_other_direction_finds_a_planted_alpha_too_and_may_be_infinite(planted: float) -> None:
+    log_p = np.log(escort(DENSE, planted))
+    found = project(log_p, DENSE, families(DENSE, None)["escort"], from_model=True)
+    assert found.parameter == pytest.approx(planted, abs=1e-4)
+    sample = np.zeros_like(DENSE)
+    sample[:5] = 0.2
+    assert divergence(log_p, DENSE, sample, from_model=True) == np.inf
+    q = np.exp(log_p)
+    assert divergence(log_p, DENSE, DENSE, from_model=True) == pytest.approx(float((q * (log_p - np.log(DENSE))).sum()))
+
+
 def test_a_diverged_model_is_told_by_nothing() -> None:
     for projection in explain(np.full_like(DENSE, np.nan), DENSE, None).values():
         assert np.isnan([projection.parameter, projection.residual, projection.share]).all()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from entropylens.experiments import ffn_or_attention, low_entropy
 from entropylens.experiments.experiment import Experiment
-from entropylens.measures.explanations import Projection, explain
+from entropylens.measures.explanations import Projection, divergence, explain, families, project
 from entropylens.measures.regularised import Array, largest_alpha
 from entropylens.tasks.language import Language
 from entropylens.training.data import finite_sample
@@ -41,25 +41,32 @@ def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame
 
     `source` is the experiment that trained the model. For each family: its parameter, its `share` of
     KL(p_tgt‖pθ) (both on the target's support), and `residual`, nats. `alpha_limit` is where the exact minimiser's
-    branch ends. `alpha_share` is the escort's share where its α is above zero, else 0; `escort_lead` its share minus
-    that of `best`, the best rival. What a diverged model has is NaN.
+    branch ends. `escort_reverse` and its share are those of the other direction, KL(pθ‖p_φ). `sample_escort_gain` is
+    the share of KL(p̂‖pθ) that the sample's escort explains. `alpha_share` is the escort's share where its α is above
+    zero, else 0; `escort_lead` its share minus that of `best`, the best rival. What a diverged model has is NaN.
     """
     source = "ffn_or_attention" if "/" in spec.design else "low_entropy"
     last = {**trained, "log_probs": trained["log_probs"][-1:], "snapshot_steps": trained["snapshot_steps"][-1:]}
     rows = SOURCES[source].measure(spec, last)
     models = zip(trained["log_probs"][-1], spec.build_members(), strict=True)
-    found = [_explained(spec.config.language, log_p.numpy(), member) for log_p, member in models]
+    found = [_told(spec.config.language, log_p.numpy(), member) for log_p, member in models]
     limits = [largest_alpha(member.target.numpy()) for member in spec.build_members()]
     kept = rows.reindex(columns=list(KEPT)).assign(source=source, alpha_limit=limits)
-    return pd.concat([kept, pd.DataFrame([_columns(projections) for projections in found])], axis=1)
+    return pd.concat([kept, pd.DataFrame(found)], axis=1)
 
 
-def _explained(language: Language, log_p: Array, member: Member) -> Mapping[str, Projection]:
-    sample = None
+def _told(language: Language, log_p: Array, member: Member) -> dict[str, float | str]:
+    """The columns of one model."""
+    target, sample, gain = member.target.numpy(), None, np.nan
     if member.data.n_samples is not None:
         drawn = finite_sample(language, member.target, member.data.n_samples, member.seed)
         sample = language.empirical(drawn).numpy()
-    return explain(log_p, member.target.numpy(), sample)
+    found = explain(log_p, target, sample)
+    if sample is not None:
+        gain = 1 - found["sample escort"].residual / divergence(log_p, target, sample)
+    reverse = project(log_p, target, families(target, None)["escort"], from_model=True)
+    other = {"escort_reverse": reverse.parameter, "escort_reverse_share": reverse.share, "sample_escort_gain": gain}
+    return _columns(found) | other
 
 
 def _columns(projections: Mapping[str, Projection]) -> dict[str, float | str]:

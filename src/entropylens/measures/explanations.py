@@ -81,32 +81,39 @@ class Projection:
     """1 − residual / KL(p_tgt‖pθ): what of the model's divergence from its target the family explains; NaN for none."""
 
 
-def divergence(log_p: Array, target: Array, p: Array) -> float:
-    """KL(p‖pθ), nats, with the model (log pθ, (S,)) conditioned on the target's support."""
+def divergence(log_p: Array, target: Array, p: Array, *, from_model: bool = False) -> float:
+    """KL(p‖pθ), or KL(pθ‖p), nats, with the model (log pθ, (S,)) conditioned on the target's support.
+
+    The second is infinite where p rules out what the target does not.
+    """
     support = target > 0
-    q = log_p[support] - logsumexp(log_p[support])
+    log_q = log_p[support] - logsumexp(log_p[support])
     p = np.maximum(p[support], 0.0)  # a mixture at the end of its range may round below zero
-    return float((xlogy(p, p) - p * q).sum())
+    if not from_model:
+        return float((xlogy(p, p) - p * log_q).sum())
+    with np.errstate(divide="ignore"):
+        return float((np.exp(log_q) * (log_q - np.log(p))).sum())
 
 
-def project(log_p: Array, target: Array, family: Family) -> Projection:
+def project(log_p: Array, target: Array, family: Family, *, from_model: bool = False) -> Projection:
     """The member of a family that is nearest to a model, in KL(p_φ‖pθ), on the target's support.
 
     Args:
         log_p: log pθ, (S,); it is conditioned on the support.
         target: p_tgt, (S,).
         family: one of `families(target, …)`.
+        from_model: use KL(pθ‖p_φ) instead, and KL(pθ‖p_tgt) for the share.
 
     Returns:
         NaN in all fields for a model that diverged. The parameter is sought within the family's range, and may lie at
         its end.
     """
-    whole = divergence(log_p, target, target)
+    whole = divergence(log_p, target, target, from_model=from_model)
     if not np.isfinite(whole):
         return Projection(np.nan, np.nan, np.nan)
 
     def at(phi: float) -> float:
-        return divergence(log_p, target, family.member(phi))
+        return divergence(log_p, target, family.member(phi), from_model=from_model)
 
     # Coarse first: a divergence from an escort need not be convex in its parameter.
     grid = np.linspace(family.low, family.high, 25)
