@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from entropylens.show import figures_bias, figures_ffn
+from entropylens.measures.explanations import families
+from entropylens.show import figures_alpha, figures_bias, figures_ffn
 from entropylens.show.figures import Picture
 
 
@@ -98,3 +100,32 @@ def test_main_figure_has_a_panel_for_each_kind_of_data(bias_rows: pd.DataFrame) 
         if title in svg
     ]
     assert panels == ["<!-- fresh -->", "<!-- sample of 500 -->", "<!-- sample of 2000 -->"]
+
+
+@pytest.fixture(scope="module")
+def alpha_rows() -> pd.DataFrame:
+    rows = []
+    for (regime, n), d, seed in product([("fresh", 0), ("finite", 500), ("finite", 2000)], (8, 64), range(3)):
+        place = {"regime": regime, "n_samples": n, "d_model": d, "seed": seed}
+        shares = {f"{name}_share": 0.1 * i + 0.01 * seed for i, name in enumerate(figures_alpha.FAMILY_NAMES)}
+        absent = {} if n else {"sample_share": np.nan, "sample_escort_share": np.nan}
+        rows.append(place | shares | {"escort": 0.3, "sample": 0.5 if n else np.nan} | absent)
+    return pd.DataFrame(rows)
+
+
+def test_shares_and_parameters_are_told_where_they_exist(alpha_rows: pd.DataFrame) -> None:
+    alt = figures_alpha.shares(alpha_rows, 0.5).alt
+    fresh, *sampled = alt.partition("fresh: ")[2].split("; ")
+    assert "target mixed with the sample" not in fresh
+    assert all("β: target mixed with the sample 0.21" in part for part in sampled)
+    beta = figures_alpha.parameters(alpha_rows, "sample", "β̂").alt
+    assert "fresh" not in beta
+    assert "sample of 500 +0.500" in beta
+
+
+def test_a_perfect_fit_can_be_drawn() -> None:
+    target = np.array([0.5, 0.3, 0.2])
+    alt = figures_alpha.projection(np.log(target), target, families(target, np.array([0.6, 0.4, 0.0]))).alt
+    assert "sample: best at +0.000" in alt.replace("-0.000", "+0.000")
+    assert "slope 2.0" in figures_alpha.first_order(target, (0.001, 0.003, 0.01)).alt
+    assert "α = +0.1" in figures_alpha.tempered(target, [0.1]).alt

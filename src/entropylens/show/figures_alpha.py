@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from entropylens.experiments.low_entropy import N_SAMPLES
 from entropylens.measures.explanations import Family, divergence, project
 from entropylens.measures.regularised import Array, escort, regularised
 from entropylens.results.statistics import mean_interval, select
@@ -23,6 +24,10 @@ FAMILY_NAMES = {
     "uniform": "s: target mixed with uniform",
 }
 FAMILY_LINES: dict[str, Line] = dict(zip(FAMILY_NAMES, LINES, strict=False))
+
+
+KINDS = [("exact", 0), ("fresh", 0), *(("finite", n) for n in N_SAMPLES)]
+"""Of data; each keeps its line from figure to figure."""
 
 
 @picture
@@ -77,8 +82,8 @@ def shares(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
         here = select(rows, {"regime": regime, "n_samples": n})
         ax.axhline(smallest, color="0.6", linewidth=1.2)
         told = [
-            f"{name} {_line(ax, here, f'{family}_share', FAMILY_LINES[family], name):.2f}"
-            for family, name in FAMILY_NAMES.items()
+            f"{name} {_line(ax, here, f'{family}_share', FAMILY_LINES[family], name, 2 ** (0.08 * (i - 2))):.2f}"
+            for i, (family, name) in enumerate(FAMILY_NAMES.items())
             if here[f"{family}_share"].notna().all()
         ]
         ax.set_title(data_label(regime, n))
@@ -91,22 +96,29 @@ def shares(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
     figure.legend(*fullest.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return (
         figure,
-        "Share of each model's divergence from its target that four families explain. At the largest width, "
+        "Share of each model's divergence from its target that each family explains. At the largest width, "
         f"{'; '.join(words)}.",
     )
 
 
-def _line(ax: Axes, here: pd.DataFrame, column: str, line: Line, label: str) -> float:
+def _line(ax: Axes, here: pd.DataFrame, column: str, line: Line, label: str, shift: float = 1.0) -> float:
     """Seeds as faint marks, means with intervals; returns the mean at the largest width."""
-    widths, means = [], []
+    widths, means = sorted(here["d_model"].unique()), []
     for width, group in here.groupby("d_model"):
-        interval, x = mean_interval(group[column]), float(width)  # type: ignore[arg-type]
+        interval, x = mean_interval(group[column]), float(width) * shift  # type: ignore[arg-type]
         error = [[interval.mean - interval.low], [interval.high - interval.mean]]
         ax.plot([x] * len(group), group[column], line.marker, color=line.color, markersize=3, alpha=0.25)
         ax.errorbar(x, interval.mean, yerr=error, color=line.color, capsize=3)
-        widths.append(x)
         means.append(interval.mean)
-    ax.plot(widths, means, color=line.color, linestyle=line.linestyle, marker=line.marker, linewidth=1.2, label=label)
+    ax.plot(
+        [w * shift for w in widths],
+        means,
+        color=line.color,
+        linestyle=line.linestyle,
+        marker=line.marker,
+        linewidth=1.2,
+        label=label,
+    )
     ax.set_xscale("log", base=2)
     ax.set_xticks(widths, [f"{w:g}" for w in widths])
     ax.minorticks_off()
@@ -118,11 +130,10 @@ def parameters(rows: pd.DataFrame, family: str, symbol: str) -> tuple[Figure, st
     """The fitted parameter of one family against width, one line a kind of data."""
     figure, (ax,) = canvas(height=3.2)
     ax.axhline(0, color=BLACK, linewidth=1)
-    kinds = rows[["regime", "n_samples"]].drop_duplicates().sort_values("n_samples", kind="stable")
     words = []
-    for (regime, n), line in zip(kinds.itertuples(index=False), LINES, strict=False):
-        here = select(rows, {"regime": regime, "n_samples": n})
-        if here[family].notna().all():
+    for (regime, n), line in zip(KINDS, LINES, strict=False):
+        here = rows[(rows["regime"] == regime) & (rows["n_samples"] == n)]
+        if len(here) and here[family].notna().all():
             last = _line(ax, here, family, line, data_label(regime, n))
             words.append(f"{data_label(regime, n)} {last:+.3f}")
     ax.set(xlabel="width, d_model", ylabel=symbol)
@@ -137,7 +148,7 @@ def parameters(rows: pd.DataFrame, family: str, symbol: str) -> tuple[Figure, st
 def projection(log_p: Array, target: Array, families: dict[str, Family]) -> tuple[Figure, str]:
     """One model: its divergence from the members of each family, and where the minimum lies."""
     figure, axes = canvas(len(families), height=1.8 * len(families))
-    words = []
+    words, whole = [], divergence(log_p, target, target)
     for ax, (name, family) in zip(axes, families.items(), strict=True):
         line = FAMILY_LINES[name.replace(" ", "_")]
         best = project(log_p, target, family)
@@ -145,8 +156,8 @@ def projection(log_p: Array, target: Array, families: dict[str, Family]) -> tupl
         values = [divergence(log_p, target, family.member(phi)) for phi in grid]
         ax.plot(grid, values, color=line.color, linestyle=line.linestyle)
         ax.plot(best.parameter, best.residual, line.marker, color=line.color, markersize=8)
-        ax.axhline(divergence(log_p, target, target), color="0.5", linewidth=1)
-        ax.set(title=FAMILY_NAMES[name.replace(" ", "_")], ylabel="nats", ylim=(0, None))
+        ax.axhline(whole, color="0.5", linewidth=1)
+        ax.set(title=FAMILY_NAMES[name.replace(" ", "_")], ylabel="nats", ylim=(0, 1.6 * whole or None))
         words.append(f"{name}: best at {best.parameter:+.3f}, which explains {best.share:.1%}")
     axes[-1].set_xlabel("the family's parameter")
     return figure, f"KL divergence of one model from the members of each family, by parameter. {'; '.join(words)}."

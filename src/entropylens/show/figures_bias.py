@@ -38,7 +38,7 @@ def final_bias(rows: pd.DataFrame, smallest_effect: float) -> tuple[Figure, str]
     final = rows[rows["final"]]
     panels = _by_data(final)
     figure = Figure(figsize=(WIDTH, 2.1 * -(-len(panels) // 2)), layout="constrained")
-    grid = figure.subplots(-(-len(panels) // 2), 2, squeeze=False, sharex=True, sharey=True)
+    grid = figure.subplots(-(-len(panels) // 2), 2, squeeze=False, sharex=True, sharey="row")
     words = []
     for ax, (title, here) in zip(grid.flat, panels, strict=False):
         ax.axhline(0, color=BLACK, linewidth=1)
