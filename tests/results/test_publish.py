@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,15 @@ def test_verify_agrees_with_itself_and_notices_a_changed_number(project: Path) -
     assert not check.agrees
     assert check.difference == pytest.approx(1e-3)
     assert "DIFFERS" in str(check)
+
+
+def test_words_that_a_population_lacks_are_no_difference() -> None:
+    whole = pd.read_csv(StringIO("x,variant\n1.0,full\n2.0,\n"))
+    part, again = whole[1:].reset_index(drop=True), pd.read_csv(StringIO("x,variant\n2.0,\n"))
+    assert verify._difference(part, again) == 0
+    assert verify._difference(whole[:1], pd.read_csv(StringIO("x,variant\n1.0,fulls\n"))) == np.inf
+    assert verify._difference(whole[:1], pd.read_csv(StringIO("x,variant\n1.0,\n"))) == np.inf
+    assert verify._difference(part, pd.read_csv(StringIO("x,variant\n2.5,\n"))) == 0.5
 
 
 def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,9 @@ def _difference(old: pd.DataFrame, new: pd.DataFrame) -> float:
         return np.inf
     numbers = old.select_dtypes("number").columns
     others = old.columns.difference(numbers)
-    if not (old[others].astype(str).to_numpy() == new[others].astype(str).to_numpy()).all():
+    # What is missing in all rows of a population is a number to pandas, and words where other populations have them.
+    words = [frame[others].astype(object).where(frame[others].notna(), "").astype(str) for frame in (old, new)]
+    if not (words[0].to_numpy() == words[1].to_numpy()).all():
         return np.inf
     a, b = old[numbers].to_numpy(float), new[numbers].to_numpy(float)
     return float(np.max(np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)), initial=0.0))
