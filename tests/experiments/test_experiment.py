@@ -20,8 +20,9 @@ def spec(width: int) -> PopulationSpec:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not compiler_works(), reason="torch.compile needs a C++ compiler (g++, or the one named by CXX)")
-def test_a_process_can_compile_more_shapes_than_the_compiler_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
-    assert all(train_alone(spec(width), "cpu").compiled for width in (2, 4))
-    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # the limit is real: without care it is hit
-        train_spec(spec(6))
+def test_a_process_can_compile_more_shapes_than_the_compiler_allows() -> None:
+    with torch._dynamo.config.patch(recompile_limit=1):
+        assert all(train_alone(spec(width), "cpu").compiled for width in (2, 4))
+        with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # the limit is real: without care it is hit
+            train_spec(spec(6))
+    torch.compiler.reset()

@@ -119,7 +119,7 @@ def test_layouts_agree_in_float32(variant: str, norm: str) -> None:
     for ours, theirs in zip(
         *(_gradients(model, x) for x in (trie[nodes_in_sentences(language)], sentences)), strict=True
     ):
-        close(ours, theirs, 1e-5)
+        close(ours, theirs, 5e-5)  # sums over all positions; how far rounding goes there differs between processors
 
 
 def _gradients(model: Transformer, out: Tensor) -> tuple[Tensor, ...]:

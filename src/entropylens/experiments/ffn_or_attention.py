@@ -18,9 +18,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from entropylens.experiments import low_entropy
 from entropylens.experiments.experiment import Experiment, final_log_probs
 from entropylens.experiments.low_entropy import REGIMES, Grid
+from entropylens.experiments.low_entropy import measure as measure_bias
 from entropylens.measures.memory import leaked_mass, memorisation
 from entropylens.models.transformer import Transformer, TransformerConfig, Variant
 from entropylens.training.data import Data, finite_sample
@@ -156,7 +156,7 @@ def populations(grid: Grid, sizes: tuple[int, ...], wide: int, middle: int, chea
 def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     """The columns of claim 1, and: size, match, variant, n_layers, d_ff, lr; memorisation, nats, and leak, a share."""
     name, size, match = spec.design.split("/")
-    rows = low_entropy.measure(spec, trained)
+    rows = measure_bias(spec, trained)
     c, language, log_p = spec.config, spec.config.language, trained["log_probs"]
     remembered, leaked = torch.empty(2, *log_p.shape[:2], dtype=log_p.dtype)
     for i, member in enumerate(spec.build_members()):

@@ -1,0 +1,52 @@
+"""A real edit of a real file: who is called stale by the command that visitors use?"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project, whose own copy of the package is the one that runs."""
+    for name in ("src", "book", "results", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(ROOT / "_config.yml", tmp_path)
+    return tmp_path
+
+
+def stale(project: Path) -> set[str]:
+    """The claims that `entropylens claims --json` calls stale."""
+    command = [sys.executable, "-m", "entropylens.cli", "claims", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True)
+    return {entry["id"] for entry in json.loads(done.stdout) if entry["stale"]}
+
+
+@pytest.mark.parametrize(
+    ("edited", "expected"),
+    [
+        ("show/ledger.py", set()),
+        ("results/statistics.py", set()),
+        ("measures/memory.py", {"LE-2", "LE-5", "LE-q1"}),
+        ("measures/regularised.py", {"LE-5", "LE-q1"}),
+        ("training/optimizers.py", {"LE-1a", "LE-1b", "LE-2", "LE-5", "LE-q1"}),
+    ],
+)
+def test_an_edit_makes_stale_what_can_reach_it(copy: Path, edited: str, expected: set[str]) -> None:
+    path = copy / "src" / "entropylens" / edited
+    path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    assert stale(copy) == expected
+
+
+def test_published_rows_are_current(copy: Path) -> None:
+    """Whoever edits code that made them has to compute again, or attest."""
+    assert stale(copy) == set()
