@@ -102,6 +102,27 @@ def test_typing_repeats_nothing_to_those_who_listen(page: Page) -> None:
     assert page.evaluate("window.spoken") == 1
 
 
+def test_a_story_s_parameter_moves_by_keyboard_and_stays_in_the_address(browser: Browser, base_url: str) -> None:
+    context = browser.new_context(viewport=_PHONE)
+    page = context.new_page()
+    page.goto(f"{base_url}/notebooks/05_is_there_an_alpha.html")
+    told = page.locator(".explorer .told")
+    expect(told).to_contain_text("Best on this scale")
+    before = told.inner_text()
+    page.locator(".explorer input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    expect(told).not_to_have_text(before)
+    moved = told.inner_text()
+    page.reload()
+    expect(page.locator(".explorer .told")).to_have_text(moved)
+    page.locator(".explorer").get_by_text("β: target mixed with the sample").click()
+    page.locator(".explorer").get_by_text("fresh", exact=True).click()
+    expect(told).to_contain_text("saw no sample")
+    assert page.locator(".explorer input[type=range]").is_disabled()
+    assert page.evaluate("document.documentElement.scrollWidth") <= _PHONE["width"]
+    context.close()
+
+
 def test_an_explorer_that_breaks_says_so_and_the_page_stays(browser: Browser, base_url: str) -> None:
     context = browser.new_context()
     page = context.new_page()

@@ -60,7 +60,8 @@ function keepDrawn(el, draw) {
 /** What the page's address holds for an explorer, as {control: value}; {} if nothing, or nothing that can be read. */
 function fromAddress(name) {
   const found = new URLSearchParams(location.search).get(name);
-  return found ? Object.fromEntries(found.split(";").map((pair) => pair.split(":"))) : {};
+  const atColon = (pair) => [pair.slice(0, pair.indexOf(":")), pair.slice(pair.indexOf(":") + 1)];
+  return found ? Object.fromEntries(found.split(";").map(atColon)) : {};
 }
 
 /** Put a state into the page's address, so that a link leads back to it; browsers refuse very frequent changes. */
