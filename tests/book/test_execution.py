@@ -69,6 +69,18 @@ def test_experiments_are_summed_over_populations(executed: Project) -> None:
     assert "\n2. PyTorch 2.0, device cpu, a processor, 1 thread(s), commit `aaaaaaaaaa`\n" in text
 
 
+def test_a_model_is_counted_once_and_where_it_was_trained(executed: Project) -> None:
+    results = executed.root / "results"
+    results.mkdir()
+    shared = {"training_key": "k", "trained_for": "fake"}
+    populations = {"p1": population(**shared), "p2": population(**shared), "p3": population(trained_for="other")}
+    record = {"experiment": "fake", "profile": "full", "populations": populations}
+    (results / "fake.json").write_text(json.dumps(record))
+    text = tables(executed, "quick", executed.notebooks())
+    (row,) = (line for line in text.splitlines() if line.startswith("| fake"))
+    assert row.startswith("| fake | 104 | 3 |")  # one training of 100 s, three measurings of 1.5 s
+
+
 def test_a_notebook_without_a_record_is_listed_as_such(book: Project) -> None:
     notebook = write_notebook(book.notebooks_folder / "01_one.ipynb", ["x = 1"])
     assert "| not executed |" in tables(book, "quick", [notebook])

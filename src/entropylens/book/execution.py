@@ -85,8 +85,12 @@ def _experiment(path: Path, makings: Makings) -> list[str] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         populations: list[Mapping[str, Any]] = list(record["populations"].values())
         name = str(record["experiment"])
-        own = [p["seconds"] for p in populations if p.get("trained_for", name) == name]
-        seconds = sum(own) + sum(p.get("measuring_seconds", 0.0) for p in populations)
+        own = {
+            p.get("training_key", i): p["seconds"]  # what two populations share was trained once
+            for i, p in enumerate(populations)
+            if p.get("trained_for", name) == name
+        }
+        seconds = sum(own.values()) + sum(p.get("measuring_seconds", 0.0) for p in populations)
         days = sorted({_day(p["date"]) for p in populations})
         made = dict.fromkeys(makings.number(*_circumstances(p)) for p in populations)
         profile, first, last = str(record["profile"]), days[0], days[-1]
