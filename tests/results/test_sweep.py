@@ -63,6 +63,15 @@ def test_a_second_call_computes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert estimate(todo(tmp_path)) == 0
 
 
+def test_what_a_population_once_took_beats_a_guess(tmp_path: Path) -> None:
+    first, *others = todo(tmp_path)
+    guess = estimate([first, *others])
+    assert estimate([first, *others], {first.population: 1000.0}) == pytest.approx(
+        1000 + guess - first.spec.work() / sweep.FLOPS
+    )
+    assert estimate([first, first], {first.population: 1000.0}) == 1000  # one training, though two ask for it
+
+
 def test_a_changed_measure_measures_again_and_does_not_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames(tmp_path, jobs=1)
     changed = [dataclasses.replace(t, rows_key="0" * 32) for t in todo(tmp_path)]  # as after an edit of the measure

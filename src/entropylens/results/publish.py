@@ -53,9 +53,10 @@ def plan(order: Order) -> str:
     rows = sum(store.has(t.kind, t.rows_key) for t in todo)
     trained = sum(store.has("trained", t.training_key) for t in todo)
     models = sum(len(t.spec.members) for t in todo)
+    known = {name: record["seconds"] for name, record in _known(order).get("populations", {}).items()}
     return (
         f"{order.experiment.name}, {order.profile}: {len(todo)} populations, {models} models; "
-        f"{rows} measured, {trained} trained; about {estimate(todo) / 60:.1f} core-minutes to go"
+        f"{rows} measured, {trained} trained; about {estimate(todo, known) / 60:.1f} core-minutes to go"
     )
 
 

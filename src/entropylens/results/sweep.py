@@ -168,7 +168,12 @@ def _compute_quietly(task: Task) -> None:
     compute_rows(task)
 
 
-def estimate(todo: Sequence[Task]) -> float:
-    """Core-seconds that are still to be spent, roughly."""
+def estimate(todo: Sequence[Task], known: Mapping[str, float] | None = None) -> float:
+    """Core-seconds of training that are still to be spent, roughly.
+
+    Args:
+        todo: the tasks.
+        known: population to the seconds that it once took; others are estimated from their operations.
+    """
     new = {t.training_key: t for t in todo if not Store(t.folder).has("trained", t.training_key)}
-    return sum(t.spec.work() / FLOPS for t in new.values())
+    return sum((known or {}).get(t.population, t.spec.work() / FLOPS) for t in new.values())
