@@ -86,7 +86,7 @@ def test_keys_cover_specification_code_and_device(monkeypatch: pytest.MonkeyPatc
     assert len({t.rows_key for t in basis} | {t.training_key for t in basis}) == 2 * len(basis)
     assert [t.rows_key for t in todo(tmp_path)] == [t.rows_key for t in basis]
     assert tasks(EXPERIMENT, "quick", tmp_path, ROOT, "cuda")[0].training_key != basis[0].training_key
-    monkeypatch.setattr(sweep, "code_hash", lambda module: f"edited {module == sweep.TRAINING_CODE}")
+    monkeypatch.setattr(sweep, "code_hash", lambda *modules: f"edited {sweep.TRAINING_CODE in modules}")
     edited = todo(tmp_path)
     assert all(
         a.training_key != b.training_key and a.rows_key != b.rows_key for a, b in zip(basis, edited, strict=True)
@@ -95,7 +95,7 @@ def test_keys_cover_specification_code_and_device(monkeypatch: pytest.MonkeyPatc
 
 def test_an_edit_of_the_measure_alone_keeps_what_was_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     basis, real = todo(tmp_path), sweep.code_hash
-    monkeypatch.setattr(sweep, "code_hash", lambda m: real(m) if m == sweep.TRAINING_CODE else "edited")
+    monkeypatch.setattr(sweep, "code_hash", lambda *m: real(*m) if sweep.TRAINING_CODE in m else "edited")
     edited = todo(tmp_path)
     assert [t.training_key for t in edited] == [t.training_key for t in basis]
     assert all(a.rows_key != b.rows_key for a, b in zip(basis, edited, strict=True))

@@ -73,21 +73,36 @@ class TransformerConfig:
         """FFN neurons a layer."""
         return 4 * self.d_model if self.d_ff is None else self.d_ff
 
+    def build(self, generator: torch.Generator | None = None) -> Transformer:
+        """A model of this shape; see `Transformer`."""
+        return Transformer(self, generator)
+
 
 @dataclass
 class Trace:
     """What one forward pass went through; one entry a layer, absent branches leave their list empty."""
 
+    entering: list[Tensor] = field(default_factory=list)
+    """(*, N, d) the residual stream before each layer: what its residual path carries past attention."""
     residual: list[Tensor] = field(default_factory=list)
     """(*, N, d) the residual stream after each layer."""
     attention: list[Tensor] = field(default_factory=list)
     """(*, N, H, T) attention weights: on the trie nearest ancestor first, on sentences by position."""
+    heads: list[Tensor] = field(default_factory=list)
+    """(*, N, H, D) A v, what each head has gathered before W_O."""
     mixed: list[Tensor] = field(default_factory=list)
     """(*, N, d) what attention (or the average) adds to the stream."""
     neurons: list[Tensor] = field(default_factory=list)
     """(*, N, f) ReLU activations of the FFN."""
     recalled: list[Tensor] = field(default_factory=list)
     """(*, N, d) what the FFN adds to the stream."""
+    paths: list[Tensor] = field(default_factory=list)
+    """(*, N or 1, 1 + H) the weights of the residual path and of each head, in a routed model (models/routed.py)."""
+
+    def take(self, name: str, x: Tensor) -> Tensor:
+        """Keep an entry; the pass goes on with what is returned (here x itself: an intervention returns another)."""
+        getattr(self, name).append(x)
+        return x
 
     @staticmethod
     def norms(entries: list[Tensor]) -> Tensor:
@@ -134,12 +149,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout, trace: Trace | None) -> Tensor:
         """(*, R or N, d) to (*, N, d)."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))
-        values, weights = layout.attend(qkv)
-        if trace is not None:
-            trace.attention.append(weights)
-        mixed: Tensor = self.out(values.flatten(-2))
+        mixed: Tensor = self.out(self.gather(x, layout, trace).flatten(-2))
         return mixed
+
+    def gather(self, x: Tensor, layout: Layout, trace: Trace | None) -> Tensor:
+        """A v of each head: (*, R or N, d) to (*, N, H, D)."""
+        heads, weights = layout.attend(self.qkv(x).unflatten(-1, (3, self.n_heads, -1)))
+        if trace is None:
+            return heads
+        trace.take("attention", weights)
+        return trace.take("heads", heads)
 
 
 class UniformAverage(nn.Module):
@@ -181,7 +200,7 @@ class FeedForward(nn.Module):
         """(*, N, d) to (*, N, d)."""
         neurons: Tensor = _Relu.apply(self.keys(x))  # type: ignore[no-untyped-call]
         if trace is not None:
-            trace.neurons.append(neurons)
+            neurons = trace.take("neurons", neurons)
         recalled: Tensor = self.values(neurons)
         return recalled
 
@@ -203,19 +222,24 @@ class Block(nn.Module):
     def forward(self, x: Tensor, layout: Layout, trace: Trace | None = None) -> Tensor:
         """(*, R or N, d) to (*, N, d); without mixing, rows stay rows."""
         if self.mix is not None:
-            mixed = self.mix(self.norm_mix(x) if self.pre else x, layout, trace)
-            x = layout.expand(x) + mixed
+            x = self.join(x, layout, trace)
             x = x if self.pre else self.norm_mix(x)
-            if trace is not None:
-                trace.mixed.append(mixed)
         if self.ffn is not None:
             recalled = self.ffn(self.norm_ffn(x) if self.pre else x, trace)
-            x = x + recalled if self.pre else self.norm_ffn(x + recalled)
             if trace is not None:
-                trace.recalled.append(recalled)
+                recalled = trace.take("recalled", recalled)
+            x = x + recalled if self.pre else self.norm_ffn(x + recalled)
+        return x if trace is None else trace.take("residual", x)
+
+    def join(self, x: Tensor, layout: Layout, trace: Trace | None) -> Tensor:
+        """Where the residual path and attention meet: x + mix(x)."""
+        assert self.mix is not None
+        mixed = self.mix(self.norm_mix(x) if self.pre else x, layout, trace)
+        kept = layout.expand(x)
         if trace is not None:
-            trace.residual.append(x)
-        return x
+            kept, mixed = trace.take("entering", kept), trace.take("mixed", mixed)
+        joined: Tensor = kept + mixed
+        return joined
 
 
 class Transformer(nn.Module):
@@ -232,11 +256,15 @@ class Transformer(nn.Module):
         d, v = config.d_model, config.language.vocab_size
         self.token = nn.Parameter(torch.randn(v + 1, d))
         self.position = nn.Parameter(torch.randn(config.language.length, d))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.blocks = nn.ModuleList(self.block() for _ in range(config.n_layers))
         self.norm = Norm1d(d, config.norm == "pre")
         self.unembed = Linear(d, v)
         if generator is not None:
             self._redraw(generator)
+
+    def block(self) -> Block:
+        """A new layer."""
+        return Block(self.config)
 
     @torch.no_grad()
     def _redraw(self, generator: torch.Generator) -> None:

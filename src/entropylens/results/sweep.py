@@ -83,15 +83,19 @@ def tasks(
     if profile not in experiment.populations:
         choices = ", ".join(experiment.populations)
         raise ValueError(f"experiment {experiment.name!r} has no profile {profile!r}; choose from {choices}")
-    trains, measures = code_hash(TRAINING_CODE), measuring_code(experiment)
+    specs, measures = sorted(experiment.populations[profile](), key=lambda s: -s.work()), measuring_code(experiment)
+    # A model of a kind of its own brings its own code to the training.
+    trains = {kind: code_hash(TRAINING_CODE, kind) for kind in {type(spec.config).__module__ for spec in specs}}
     commit, dirty = git_state(root)
     record = {"experiment": experiment.name, "profile": profile, "commit": commit, "dirty": dirty}
-    record |= {"training_code": trains, "measuring_code": measures, "rules": dict(rules or {})}
+    record |= {"measuring_code": measures, "rules": dict(rules or {})}
     found = []
-    for spec in sorted(experiment.populations[profile](), key=lambda s: -s.work()):
-        training_key = digest(spec.canonical(), trains, device)[:32]
+    for spec in specs:
+        code = trains[type(spec.config).__module__]
+        training_key = digest(spec.canonical(), code, device)[:32]
         rows_key = digest(training_key, measures, spec.design)[:32]
-        found.append(Task(experiment.name, spec, experiment.measure, training_key, rows_key, folder, device, record))
+        how = {**record, "training_code": code}
+        found.append(Task(experiment.name, spec, experiment.measure, training_key, rows_key, folder, device, how))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Target distributions p_tgt: three families, and a tilt that gives any of them a requested entropy.
+"""Target distributions p_tgt: three families, a tilt to a requested entropy, and a shuffle that ends all structure.
 
 What we have seen of the paper does not say how its target is built; these are our readings, chosen to differ where it
 may matter: a support that is sparse and arbitrary, none (every sentence possible, structure in the conditionals), and
@@ -65,6 +65,12 @@ def rule_pattern(language: Language, rule: str | Rule, *, concentration: float =
     if len(support) == 0:
         raise ValueError("the rule allows no sentence")
     return _dirichlet_on(language, support, concentration, np.random.default_rng(seed))
+
+
+def shuffled(p: Tensor, seed: int) -> Tensor:
+    """The same probabilities, dealt to the sentences anew: the entropy stays, whatever structure there was goes."""
+    order = np.random.default_rng([seed, *b"shuffle"]).permutation(len(p))
+    return p[torch.from_numpy(order)]
 
 
 def tilt_to_entropy(p: Tensor, nats: float, *, tolerance: float = 1e-6) -> Tensor:

@@ -60,10 +60,15 @@ class Run:
 
     def model(self, member: int) -> Transformer:
         """One trained model, as a plain module of its own."""
-        model = Transformer(self.config).to(self.parameters.dtype)
-        # A copy: the module's parameters become views of the vector, and may be changed without harm to the run.
-        torch.nn.utils.vector_to_parameters(self.parameters[member].clone(), model.parameters())
-        return model
+        return rebuild(self.config, self.parameters[member])
+
+
+def rebuild(config: TransformerConfig, parameters: Tensor) -> Transformer:
+    """A model from its row of a population's parameters, (P,), in their number type."""
+    model = config.build().to(parameters.dtype)
+    # A copy: the module's parameters become views of the vector, and may be changed without harm to the row.
+    torch.nn.utils.vector_to_parameters(parameters.clone(), model.parameters())
+    return model
 
 
 class Population:
@@ -83,7 +88,7 @@ class Population:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        models = [Transformer(config, generator(seed, "init")) for seed in seeds]
+        models = [config.build(generator(seed, "init")) for seed in seeds]
         self.config, self._one = config, models[0]
         self._shapes = {name: p.shape for name, p in models[0].named_parameters()}
         rows = [torch.nn.utils.parameters_to_vector(m.parameters()).detach() for m in models]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from entropylens.models.transformer import TransformerConfig
 from entropylens.tasks.language import Language
-from entropylens.tasks.targets import autoregressive_dirichlet, rule_pattern, sparse_support, tilt_to_entropy
+from entropylens.tasks.targets import autoregressive_dirichlet, rule_pattern, shuffled, sparse_support, tilt_to_entropy
 from entropylens.training.data import Data
 from entropylens.training.optimizers import OptimizerConfig
 from entropylens.training.population import Member, Run, train
@@ -26,7 +26,8 @@ class TargetSpec:
     """A target distribution by name.
 
     Attributes:
-        family: autoregressive, sparse, or a rule of `tasks.targets.RULES`.
+        family: autoregressive, shuffled (an autoregressive one, dealt to the sentences anew), sparse, or a rule of
+            `tasks.targets.RULES`.
         seed: draws it.
         concentration: of the Dirichlet weights.
         k: sentences in a sparse support.
@@ -41,8 +42,9 @@ class TargetSpec:
 
     def build(self, language: Language) -> Tensor:
         """p_tgt, (S,) float64; raises ValueError for an unknown family or an entropy out of reach."""
-        if self.family == "autoregressive":
+        if self.family in ("autoregressive", "shuffled"):
             p = autoregressive_dirichlet(language, concentration=self.concentration, seed=self.seed)
+            p = shuffled(p, self.seed) if self.family == "shuffled" else p
         elif self.family == "sparse":
             p = sparse_support(language, self.k, concentration=self.concentration, seed=self.seed)
         else:
