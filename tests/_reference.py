@@ -5,7 +5,7 @@ Nothing here looks at the trie, at a layout or at the model's code; only paramet
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from entropylens.models.routed import RoutedConfig
 from entropylens.models.transformer import Transformer, TransformerConfig
 
 Symbols = tuple[int, ...]
@@ -67,13 +68,29 @@ class Forward:
     residual: list[Tensor] = field(default_factory=list)
     attention: list[Tensor] = field(default_factory=list)
     """(B, T, H, T), by position."""
+    kept: list[Tensor] = field(default_factory=list)
     mixed: list[Tensor] = field(default_factory=list)
     neurons: list[Tensor] = field(default_factory=list)
     recalled: list[Tensor] = field(default_factory=list)
 
 
-def forward(config: TransformerConfig, parameters: Mapping[str, Tensor], symbols: Tensor) -> Forward:
-    """The whole transformer, written out for sentences (B, T)."""
+def forward(
+    config: TransformerConfig,
+    parameters: Mapping[str, Tensor],
+    symbols: Tensor,
+    edit: Callable[[str, int, Tensor], Tensor] = lambda _name, _layer, x: x,
+    even: Sequence[int] = (),
+) -> Forward:
+    """The whole transformer, routed or not, written out for sentences (B, T).
+
+    Args:
+        config: its shape.
+        parameters: by name.
+        symbols: the sentences.
+        edit: is given the name of a part ("kept", "gathered", "mixed", "recalled"), its layer and value, and returns
+            what the pass goes on with.
+        even: layers whose heads look at all positions alike.
+    """
     result = Forward()
 
     def linear(x: Tensor, name: str) -> Tensor:
@@ -95,11 +112,21 @@ def forward(config: TransformerConfig, parameters: Mapping[str, Tensor], symbols
             if config.variant == "ffn_only":
                 mixed = torch.stack([seen[:, : i + 1].mean(1) for i in range(length)], dim=1)
             else:
-                mixed, weights = _attention(linear(seen, f"{block}.mix.qkv"), config.n_heads)
-                mixed = linear(mixed, f"{block}.mix.out")
+                gathered, weights = _attention(linear(seen, f"{block}.mix.qkv"), config.n_heads, layer in even)
+                gathered = edit("gathered", layer, gathered)
                 result.attention.append(weights)
+                path_weights = _path_weights(config, parameters, block, seen)
+                x = path_weights[..., :1] * x
+                width, w_out = config.d_model // config.n_heads, parameters[f"{block}.mix.out.weight"]
+                mixed = torch.zeros_like(x)
+                for h in range(config.n_heads):
+                    rows = slice(h * width, (h + 1) * width)
+                    part = gathered[..., rows] @ w_out[rows]
+                    part = part + parameters[f"{block}.mix.out.bias"].reshape(-1) / config.n_heads
+                    mixed = mixed + path_weights[..., 1 + h, None] * part
+            result.kept.append(x)
             result.mixed.append(mixed)
-            x = x + mixed
+            x = edit("kept", layer, x) + edit("mixed", layer, mixed)
             x = normalise(x, f"{block}.norm_mix") if config.norm == "post" else x
         if config.variant != "attention_only":
             seen = normalise(x, f"{block}.norm_ffn") if config.norm == "pre" else x
@@ -108,7 +135,7 @@ def forward(config: TransformerConfig, parameters: Mapping[str, Tensor], symbols
             recalled = linear(neurons, f"{block}.ffn.values")
             result.neurons.append(neurons)
             result.recalled.append(recalled)
-            x = x + recalled
+            x = x + edit("recalled", layer, recalled)
             x = normalise(x, f"{block}.norm_ffn") if config.norm == "post" else x
         result.residual.append(x)
     logits = linear(normalise(x, "norm") if config.norm == "pre" else x, "unembed")
@@ -116,7 +143,18 @@ def forward(config: TransformerConfig, parameters: Mapping[str, Tensor], symbols
     return result
 
 
-def _attention(qkv: Tensor, n_heads: int) -> tuple[Tensor, Tensor]:
+def _path_weights(config: TransformerConfig, parameters: Mapping[str, Tensor], block: str, seen: Tensor) -> Tensor:
+    """(B, T, 1 + H) or (1 + H): what the paths of a layer are multiplied by; ones without a router."""
+    if not isinstance(config, RoutedConfig):
+        return torch.ones(1 + config.n_heads, dtype=seen.dtype)
+    logits = parameters[f"{block}.router.logits"].reshape(-1)
+    if config.router == "token":
+        logits = logits + torch.einsum("bti,io->bto", seen, parameters[f"{block}.router.weight"])
+    raised = ((config.router_lr or 1.0) * logits).exp()
+    return raised / raised.sum(-1, keepdim=True) * (1 + config.n_heads if config.rescaled else 1)
+
+
+def _attention(qkv: Tensor, n_heads: int, even: bool) -> tuple[Tensor, Tensor]:
     """(B, T, 3 d), queries, then keys, then values, each head after head; one head and one position at a time."""
     length, d = qkv.shape[1], qkv.shape[2] // 3
     width, heads, weights = d // n_heads, [], []
@@ -125,6 +163,7 @@ def _attention(qkv: Tensor, n_heads: int) -> tuple[Tensor, Tensor]:
         out, rows = [], []
         for i in range(length):
             raised = torch.stack([(q[:, i] * k[:, j]).sum(-1) / width**0.5 for j in range(i + 1)], dim=-1).exp()
+            raised = torch.ones_like(raised) if even else raised
             share = raised / raised.sum(-1, keepdim=True)
             out.append(sum(share[:, [j]] * v[:, j] for j in range(i + 1)))
             rows.append(torch.cat([share, share.new_zeros(len(share), length - i - 1)], dim=-1))
@@ -144,7 +183,7 @@ def sentence_log_probs(log_conditionals: Tensor, symbols: Tensor) -> Tensor:
 def random_model(config: TransformerConfig, seed: int = 0, dtype: torch.dtype = torch.float64) -> Transformer:
     """A model none of whose parameters has a special value: biases are not 0, gains are not 1."""
     random = torch.Generator().manual_seed(seed)
-    model = Transformer(config, random).double()
+    model = config.build(random).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=random, dtype=torch.float64), alpha=0.3)

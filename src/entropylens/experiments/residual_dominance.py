@@ -204,8 +204,9 @@ def of_model(paths: Paths, rows: Sequence[Row]) -> Row:
     table = pd.DataFrame(rows)
     by = table.set_index(["path", "layer"])
     heads = table[table["path"].str.startswith("head")].groupby("layer")
-    weight, norm = by["weight"]["residual"], by["norm"]["residual"]
-    preference = np.log(weight * paths.model.config.n_heads / (1 - weight))
+    weight, norm, rest = by["weight"]["residual"], by["norm"]["residual"], by["weight"]["attention"]
+    with np.errstate(divide="ignore"):  # a path of weight 0 is preferred infinitely little
+        preference = np.log(weight) - np.log(rest / paths.model.config.n_heads)
     kept, lost = (by["cut_mean"][path].clip(lower=0) for path in ("residual", "attention"))
     causal = float((kept / (kept + lost)).mean())
     found: Row = {

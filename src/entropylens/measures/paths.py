@@ -137,7 +137,7 @@ class Paths:
         counted = self.contexts * (depth > 0)
         counted = counted / counted.sum()
         bos = weights.gather(1, depth[:, None])[:, 0]
-        found = {"entropy": entropies, "entropy_even": (depth + 1.0).log(), "bos": bos, "self": weights[:, 0]}
+        found = {"entropy": entropies, "entropy_even": (depth + 1).to(weights).log(), "bos": bos, "self": weights[:, 0]}
         return {name: float((counted * values).sum()) for name, values in found.items()}
 
     @property
