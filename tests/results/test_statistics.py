@@ -14,6 +14,8 @@ from entropylens.results.statistics import (
     holm,
     mean_interval,
     paired_contrast,
+    permutation_p,
+    rank_correlations,
     select,
     success_rate,
 )
@@ -147,3 +149,41 @@ def test_bias_at_equal_loss_on_planted_paths() -> None:
     assert table["n"].tolist() == [2]
     assert table["difference"].iloc[0] == pytest.approx(((0.4 - 0.6) + (0.9 - 0.6)) / 2)
     assert table["low"].iloc[0] < table["difference"].iloc[0] < table["high"].iloc[0]
+
+
+def cells(values: dict[int, list[float]]) -> pd.Series:
+    """Seed to the values of its cells."""
+    return pd.Series({(seed, cell): v for seed, vs in values.items() for cell, v in enumerate(vs)}).rename_axis(
+        ["seed", "cell"]
+    )
+
+
+def test_rank_correlations_are_spearmans_seed_by_seed() -> None:
+    x = cells({0: [1.0, 2.0, 3.0, 4.0], 1: [1.0, 2.0, 3.0, 4.0], 2: [4.0, 1.0, 1.0, 2.0]})
+    y = cells({0: [1.0, 8.0, 27.0, 64.0], 1: [4.0, 3.0, 2.0, 1.0], 2: [9.0, 5.0, 7.0, 6.0]})
+    found = rank_correlations(x, y.sample(frac=1, random_state=0))
+    by_hand = np.corrcoef([4, 1.5, 1.5, 3], [4, 1, 3, 2])[0, 1]
+    assert found.to_dict() == {0: pytest.approx(1), 1: pytest.approx(-1), 2: pytest.approx(by_hand)}
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "told"),
+    [
+        ({0: [1, 2, 3]}, {0: [1, 2, 3, 4]}, "same cells"),
+        ({0: [1, 2, 3]}, {1: [1, 2, 3]}, "same cells"),
+        ({0: [1, 2, 3], 1: [1, 2]}, {0: [1, 2, 3], 1: [1, 2]}, "three cells"),
+    ],
+)
+def test_a_rank_correlation_of_other_cells_is_refused(x: dict, y: dict, told: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(ValueError, match=told):
+        rank_correlations(cells(x), cells(y))
+
+
+def test_the_permutation_null_finds_what_is_planted_and_keeps_its_level() -> None:
+    rng = np.random.default_rng(1)
+    x = cells({seed: list(rng.normal(size=6)) for seed in range(5)})
+    assert permutation_p(x, x, runs=400) < 0.01
+    assert permutation_p(x, -x, runs=400) < 0.01
+    ps = [permutation_p(x, cells({s: list(rng.normal(size=6)) for s in range(5)}), runs=100) for _ in range(100)]
+    assert 0.2 < np.mean(np.array(ps) < 0.5) < 0.8
+    assert np.mean(np.array(ps) < 0.05) < 0.15

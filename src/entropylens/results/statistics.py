@@ -168,6 +168,40 @@ def _bias_at(path: pd.DataFrame, level: float) -> float:
     return float(bias[i - 1] + share * (bias[i] - bias[i - 1]))
 
 
+def rank_correlations(x: pd.Series, y: pd.Series, by: str = "seed") -> pd.Series:
+    """Spearman's ρ of two measures over the cells of a design, for each seed by itself.
+
+    Args:
+        x: one measure; its index has the level `by`, and others that name the cell.
+        y: the other measure, of the same cells.
+        by: what is independent.
+
+    Returns:
+        ρ by `by`: ready for `mean_interval`, as seeds are independent and the cells of one seed are not.
+
+    Raises:
+        ValueError: if the measures have different cells, a cell twice, or fewer than three a seed.
+    """
+    if not (x.index.is_unique and y.index.is_unique) or set(x.index) != set(y.index):
+        raise ValueError("the measures need the same cells, each once")
+    pairs = pd.DataFrame({"x": x, "y": y.reindex(x.index)})
+    if (pairs.groupby(level=by).size() < 3).any():
+        raise ValueError("a rank correlation needs three cells or more")
+    return pairs.groupby(level=by).apply(lambda cells: float(stats.spearmanr(cells["x"], cells["y"]).statistic))
+
+
+def permutation_p(x: pd.Series, y: pd.Series, by: str = "seed", runs: int = 2000, seed: int = 0) -> float:
+    """How often the mean of `rank_correlations` is as far from 0 when y is dealt to the cells anew within each seed.
+
+    Two-sided; arguments as there, and `runs` shuffles drawn with `seed`. Counts what was observed as one more shuffle.
+    """
+    observed, rng = float(rank_correlations(x, y, by).mean()), np.random.default_rng(seed)
+    ranks = pd.DataFrame({"x": x, "y": y.reindex(x.index)}).groupby(level=by).rank()
+    tables = [cells.to_numpy().T for _, cells in ranks.groupby(level=by)]
+    null = [np.mean([np.corrcoef(a, rng.permutation(b))[0, 1] for a, b in tables]) for _ in range(runs)]
+    return float((1 + (np.abs(null) >= abs(observed) - 1e-12).sum()) / (runs + 1))
+
+
 def select(rows: pd.DataFrame, where: Where) -> pd.DataFrame:
     """The rows that have all the given values.
 
