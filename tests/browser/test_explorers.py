@@ -133,3 +133,34 @@ def test_an_explorer_that_breaks_says_so_and_the_page_stays(browser: Browser, ba
     expect(page.get_by_text("This explorer could not be started (planted)")).to_be_visible()
     assert any("planted" in text for text in errors)
     context.close()
+
+
+def test_a_router_s_weights_are_renamed_by_keyboard_and_nothing_else_changes(browser: Browser, base_url: str) -> None:
+    context = browser.new_context(viewport=_PHONE)
+    page = context.new_page()
+    page.goto(f"{base_url}/notebooks/06_residual_dominance.html")
+    told, slider = page.locator(".explorer .told"), page.locator(".explorer input[type=range]")
+    expect(told).to_contain_text("learned a weight of")
+
+    def edges() -> str:
+        return page.locator(".explorer svg").get_attribute("aria-label") or ""
+
+    costs = edges()
+    assert "Edges show what cutting costs: layer 1 residual" in costs
+    page.locator(".explorer").get_by_text("router's weight", exact=True).click()
+    weights = edges()
+    slider.focus()
+    page.keyboard.press("End")
+    expect(told).to_contain_text("goes by the name of 0.98")
+    assert edges() != weights
+    assert "layer 1 residual 0.980" in edges()
+    page.reload()
+    expect(page.locator(".explorer .told")).to_contain_text("goes by the name of 0.98")
+    page.locator(".explorer").get_by_text("what cutting costs", exact=True).click()
+    assert edges() == costs
+    page.locator(".explorer").get_by_text("as learned").click()
+    page.locator(".explorer").get_by_text("standard", exact=True).click()
+    expect(told).to_contain_text("has no router")
+    assert slider.is_disabled()
+    assert page.evaluate("document.documentElement.scrollWidth") <= _PHONE["width"]
+    context.close()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from entropylens.measures.regularised import escort
-from entropylens.show import checks, checks_alpha, checks_ffn
+from entropylens.show import checks, checks_alpha, checks_ffn, checks_paths
 
 Answer = Callable[..., Any]
 
@@ -76,6 +76,11 @@ def share(q: Any, target: Any, member: Any) -> float:
     return 1 - kl(member, q) / kl(target, q)
 
 
+def joined(x: Tensor, heads: Tensor, logits: Tensor) -> Tensor:
+    w = logits.softmax(0)
+    return len(w) * (w[0] * x + (w[1:, None] * heads).sum(1))
+
+
 RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
     (checks.check_entropy, entropy),
     (checks.check_chain_rule, chain_rule),
@@ -86,6 +91,9 @@ RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
     (checks_ffn.check_parameters, lambda d, f: 2 * d * f + f + d),
     (checks_ffn.check_average, running_mean),
     (checks_ffn.check_memory, memory),
+    (checks_paths.check_join, joined),
+    (checks_paths.check_cut, lambda e, b, a: float((e * (b - a)).sum())),
+    (checks_paths.check_rename, lambda old, new: new[0] / old[0] * old[1:] / new[1:]),
     (checks_alpha.check_escort, escort),
     (checks_alpha.check_share, share),
     (checks_alpha.check_unseen, lambda q, t, seen: 1 - q[~seen].sum() / t[~seen].sum()),
@@ -116,6 +124,18 @@ WRONG: list[tuple[Callable[[Answer], None], Answer, str]] = [
     (checks_ffn.check_memory, lambda x, _, s: x[s].mean() - x[~s].mean(), "within groups"),
     (checks_ffn.check_memory, all_groups, "Leave it out"),
     (checks_ffn.check_memory, lambda x, t, s: -memory(x, t, s), "sign"),
+    (checks_paths.check_join, lambda x, o, r: joined(x, o, r) / 3, "factor 1 + H is missing"),
+    (checks_paths.check_join, lambda x, o, r: joined(x, o, r) * 2 / 3, "not H"),
+    (checks_paths.check_join, lambda x, o, r: 3 * (r[0] * x + (r[1:, None] * o).sum(1)), "Take their softmax"),
+    (checks_paths.check_join, lambda x, o, r: x + (r[1:].softmax(0)[:, None] * o).sum(1), "over all 1 + H paths"),
+    (checks_paths.check_join, lambda x, o, r: joined(x, o, r) + 0.1 * (r == 0).all(), "With all logits 0"),
+    (checks_paths.check_cut, lambda e, b, a: float((e * (a - b)).sum()), "The sign"),
+    (checks_paths.check_cut, lambda _, b, a: float((b - a).mean()), "average edge"),
+    (checks_paths.check_cut, lambda _, b, a: float((b.exp() * (b - a)).sum()), "target's edges"),
+    (checks_paths.check_cut, lambda e, b, a: float((e * (b - a)).sum()) + bool((a == b).all()), "it should be 0"),
+    (checks_paths.check_rename, lambda old, new: old[1:] / new[1:], "keep up with it"),
+    (checks_paths.check_rename, lambda old, new: old[0] / new[0] * new[1:] / old[1:], "Upside down"),
+    (checks_paths.check_rename, lambda old, new: old[0] / new[0] * old[1:] / new[1:], "not by w₀/w₀'"),
     (checks_alpha.check_escort, lambda p, a: p ** (1 + a), "does not sum to 1"),
     (checks_alpha.check_escort, lambda p, a: p**a / (p**a).sum(), "exponent is 1 + α"),
     (checks_alpha.check_escort, lambda p, a: p ** (1 + a) / (p ** (1 + a)).sum(), "stay impossible"),

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from entropylens.tasks.language import Language, entropy
-from entropylens.tasks.targets import RULES, autoregressive_dirichlet, rule_pattern, sparse_support, tilt_to_entropy
+from entropylens.tasks.targets import (
+    RULES,
+    autoregressive_dirichlet,
+    rule_pattern,
+    shuffled,
+    sparse_support,
+    tilt_to_entropy,
+)
+from entropylens.training.spec import TargetSpec
 from tests._reference import all_sentences
 
 LANGUAGE = Language(4, 4)
@@ -215,3 +223,14 @@ def test_a_point_mass() -> None:
 def test_no_distribution_no_tilt() -> None:
     with pytest.raises(ValueError, match="NaN"):
         tilt_to_entropy(torch.tensor([math.nan, 1.0]), 0.1)
+
+
+def test_a_shuffled_target_keeps_its_probabilities_and_loses_their_places() -> None:
+    target = autoregressive_dirichlet(Language(5, 5), seed=3)
+    dealt = shuffled(target, 3)
+    assert torch.equal(dealt.sort().values, target.sort().values)
+    assert torch.equal(dealt, shuffled(target, 3))
+    assert not torch.equal(dealt, shuffled(target, 4))
+    assert abs(float(torch.corrcoef(torch.stack([dealt, target]).log())[0, 1])) < 0.08  # four standard errors
+    spec = TargetSpec("shuffled", 3)
+    assert torch.equal(spec.build(Language(5, 5)), dealt)

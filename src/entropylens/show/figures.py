@@ -15,10 +15,13 @@ from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
+
+from entropylens.results.statistics import mean_interval
 
 WIDTH = 5.4
 """Inches: 518 pixels on a page, and letters of about 10 pixels on a phone."""
@@ -122,6 +125,32 @@ def plot_seeds(ax: Axes, x: ArrayLike, values: ArrayLike, line: Line, label: str
     ax.fill_between(at, mean - half, mean + half, color=line.color, alpha=0.2, linewidth=0)
     every = max(1, len(at) // 8)
     ax.plot(at, mean, color=line.color, linestyle=line.linestyle, marker=line.marker, markevery=every, label=label)
+
+
+def plot_means(
+    ax: Axes, rows: pd.DataFrame, column: str, x: str, line: Line, label: str, shift: float = 1.0
+) -> dict[float, float]:
+    """A column against x: rows as faint marks, their means with 95 % intervals on top; returns x to mean.
+
+    `shift` multiplies x, so that series do not hide each other on a logarithmic axis.
+    """
+    means = {}
+    for value, group in rows.groupby(x):
+        interval, place = mean_interval(group[column]), float(value) * shift  # type: ignore[arg-type]
+        ax.plot([place] * len(group), group[column], line.marker, color=line.color, markersize=3, alpha=0.25)
+        error = [[interval.mean - interval.low], [interval.high - interval.mean]]
+        ax.errorbar(place, interval.mean, yerr=error, color=line.color, capsize=3)
+        means[float(value)] = interval.mean  # type: ignore[arg-type]
+    ax.plot([v * shift for v in means], list(means.values()), color=line.color, linestyle=line.linestyle,
+            marker=line.marker, linewidth=1.2, label=label)  # fmt: skip
+    return means
+
+
+def size_axis(ax: Axes, sizes: Sequence[float]) -> None:
+    """A logarithmic axis with a tick at each size."""
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    ax.minorticks_off()
 
 
 def listing(words: Sequence[str]) -> str:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from entropylens.experiments.low_entropy import N_SAMPLES
 from entropylens.measures.explanations import Family, divergence, project
 from entropylens.measures.regularised import Array, escort, regularised
-from entropylens.results.statistics import mean_interval, select
-from entropylens.show.figures import BLACK, LINES, WIDTH, Line, canvas, picture
+from entropylens.results.statistics import select
+from entropylens.show.figures import BLACK, LINES, WIDTH, Line, canvas, picture, plot_means, size_axis
 from entropylens.show.figures_bias import data_label
 
 FAMILY_NAMES = {
@@ -102,27 +102,10 @@ def shares(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
 
 
 def _line(ax: Axes, here: pd.DataFrame, column: str, line: Line, label: str, shift: float = 1.0) -> float:
-    """Seeds as faint marks, means with intervals; returns the mean at the largest width."""
-    widths, means = sorted(here["d_model"].unique()), []
-    for width, group in here.groupby("d_model"):
-        interval, x = mean_interval(group[column]), float(width) * shift  # type: ignore[arg-type]
-        error = [[interval.mean - interval.low], [interval.high - interval.mean]]
-        ax.plot([x] * len(group), group[column], line.marker, color=line.color, markersize=3, alpha=0.25)
-        ax.errorbar(x, interval.mean, yerr=error, color=line.color, capsize=3)
-        means.append(interval.mean)
-    ax.plot(
-        [w * shift for w in widths],
-        means,
-        color=line.color,
-        linestyle=line.linestyle,
-        marker=line.marker,
-        linewidth=1.2,
-        label=label,
-    )
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(widths, [f"{w:g}" for w in widths])
-    ax.minorticks_off()
-    return means[-1]
+    """A column against width; returns the mean at the largest width."""
+    means = plot_means(ax, here, column, "d_model", line, label, shift)
+    size_axis(ax, list(means))
+    return means[max(means)]
 
 
 @picture

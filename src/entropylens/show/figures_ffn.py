@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropylens.results.statistics import mean_interval, select
-from entropylens.show.figures import BLACK, LINES, ORANGE, Line, canvas, picture
+from entropylens.results.statistics import select
+from entropylens.show.figures import BLACK, LINES, ORANGE, Line, canvas, picture, plot_means, size_axis
 from entropylens.show.figures_bias import BIAS
 
 VARIANT_LINES: dict[str, Line] = dict(zip(("full", "attention_only", "ffn_only", "no_mixing"), LINES, strict=False))
@@ -15,18 +15,8 @@ NAMES = {"full": "full", "attention_only": "attention only", "ffn_only": "FFN on
 
 
 def _means(ax: Axes, here: pd.DataFrame, column: str, x: str, line: Line, label: str, shift: float = 1.0) -> list[str]:
-    """Seeds as faint marks, means with intervals on top; returns the means in words."""
-    words, at, means = [], [], []
-    for value, group in here.groupby(x):
-        interval, place = mean_interval(group[column]), float(value) * shift  # type: ignore[arg-type]
-        ax.plot([place] * len(group), group[column], line.marker, color=line.color, markersize=3, alpha=0.25)
-        error = [[interval.mean - interval.low], [interval.high - interval.mean]]
-        ax.errorbar(place, interval.mean, yerr=error, color=line.color, marker=line.marker, capsize=3)
-        at.append(place)
-        means.append(interval.mean)
-        words.append(f"{value}: {interval.mean:+.2f}")
-    ax.plot(at, means, color=line.color, linestyle=line.linestyle, linewidth=1.2, marker=line.marker, label=label)
-    return words
+    """A column against x; returns the means in words."""
+    return [f"{at:g}: {mean:+.2f}" for at, mean in plot_means(ax, here, column, x, line, label, shift).items()]
 
 
 @picture
@@ -46,7 +36,7 @@ def variants(rows: pd.DataFrame, smallest_effect: float, column: str = "bias") -
             told = _means(ax, select(here, {"variant": variant}), column, "size", line, NAMES[variant], shift)
             words.append(f"equal {match}, {NAMES[variant]}: {', '.join(told)}")
         ax.set(title=f"at equal {match}", ylabel=BIAS if column == "bias" else "memorisation  (nats)")
-        _size_axis(ax, here)
+        size_axis(ax, sorted(here["size"].unique()))
         if column == "bias":  # linear near zero, where the question is, and logarithmic above, where the control lies
             ax.set_yscale("symlog", linthresh=0.2, linscale=1.5)
             ax.set_yticks([-0.1, 0, 0.1, 0.2, 0.5, 1, 2], ["−0.1", "0", "0.1", "0.2", "0.5", "1", "2"])
@@ -54,13 +44,6 @@ def variants(rows: pd.DataFrame, smallest_effect: float, column: str = "bias") -
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     what = "Entropy minus that of the target" if column == "bias" else "Memorisation of the sample"
     return figure, f"{what}, in nats, by size of the model; means over seeds. {'; '.join(words)}."
-
-
-def _size_axis(ax: Axes, rows: pd.DataFrame) -> None:
-    sizes = sorted(rows["size"].unique())
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(sizes, [str(size) for size in sizes])
-    ax.minorticks_off()
 
 
 @picture
