@@ -55,6 +55,11 @@ DECLARED_ON = {
         r"between −0\.2 and 0\.2": "the declared scale of a figure",
     },
     "05_is_there_an_alpha": {r"between −0\.95 and 3": "declared ranges of a search"},
+    "06_residual_dominance": {
+        r"× 0\.1 and × 10": "declared settings of controls",
+        r"AdamW, 0\.1": "a declared setting of a control",
+        r"weight of 0\.[19]": "an imagined model in a quick check",
+    },
 }
 """What may stand on one page, and why."""
 
