@@ -78,6 +78,7 @@ def test_rows_say_which_model_it_is_and_what_its_paths_do(design: str) -> None:
         assert len(parts) == len(spec.members) * c.n_layers * len(names)
         assert (rows[["design", "n_layers", "n_heads"]] == [design, c.n_layers, c.n_heads]).all(axis=None)
         assert (rows["main"] == (design == "main")).all()
+        assert (rows["norm"] == c.norm).all()
         assert set(CELLS) <= set(rows.columns)
         assert models["causal_share"].dropna().between(0, 1).all()
         if isinstance(c, RoutedConfig):

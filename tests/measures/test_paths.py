@@ -170,10 +170,10 @@ def test_attention_that_writes_nothing_is_bypassed_entirely(router: str) -> None
             block.mix.out.weight.zero_()  # type: ignore[union-attr]
             block.mix.out.bias.zero_()  # type: ignore[union-attr]
     whole, parts = told(model)
-    assert whole["causal_share"] == whole["norm_share"] == 1
-    assert whole["cut_zero"] == whole["cut_mean"] == 0
+    assert whole["causal_share"] == whole["causal_share_zero"] == whole["norm_share"] == 1
+    assert whole["cut_zero"] == whole["cut_mean"] == whole["branch_share"] == 0
     for path in ("attention", "head 1", "head 2"):
-        assert (parts.loc[path, ["norm", "relative", "cut_mean"]] == 0).all(axis=None)
+        assert (parts.loc[path, ["length", "relative", "cut_mean"]] == 0).all(axis=None)
     assert (parts.loc["attention", ["cut_zero", "cut_even"]] == 0).all(axis=None)
     assert (parts.loc["residual", "cut_mean"] > 0.01).all()
 
@@ -187,7 +187,7 @@ def test_a_residual_of_weight_zero_bypasses_nothing(router: str) -> None:
     whole, parts = told(model)
     assert whole["bypass"] == whole["weight"] == whole["causal_share"] == whole["norm_share"] == 0
     assert whole["preference"] == -math.inf
-    assert (parts.loc["residual", ["weight", "norm", "cut_zero", "cut_mean"]] == 0).all(axis=None)
+    assert (parts.loc["residual", ["weight", "length", "cut_zero", "cut_mean"]] == 0).all(axis=None)
     assert parts.loc["attention", "weight"].to_numpy() == pytest.approx(1, abs=1e-12)
     assert whole["cut_mean"] > 0.01
 
@@ -229,3 +229,4 @@ def test_a_model_without_an_ffn_has_no_ffn_to_cut() -> None:
     whole, parts = told(random_model(tiny(variant="attention_only")))
     assert "ffn" not in parts.index.get_level_values("path")
     assert whole["ffn_zero"] == whole["ffn_mean"] == 0
+    assert whole["branch_share"] == 1

@@ -25,7 +25,7 @@ def rows() -> pd.DataFrame:
         for layer, (path, cost) in product((1, 2), PATHS.items()):
             costs = {"cut_zero": 2 * cost * d, "cut_mean": cost * d, "cut_even": d if path == "attention" else None}
             weight = share if path == "residual" else (1 - share) / 2 if path.startswith("head") else None
-            found.append(place | {"path": path, "layer": layer, "norm": abs(cost), "weight": weight} | costs)
+            found.append(place | {"path": path, "layer": layer, "length": abs(cost), "weight": weight} | costs)
     return pd.DataFrame(found)
 
 

@@ -149,8 +149,8 @@ def of_paths(paths: Paths) -> list[Row]:
     """A row for the residual, attention, each head and the FFN of every layer.
 
     `weight` of a routed path, on average over contexts (of "attention": of all heads together), and `weight_sd` over
-    contexts; `norm`, and `relative`, the mean ratio to the norm of the residual path; `cosine` to the residual path;
-    `cut_zero`, `cut_mean` and, for attention, `cut_even`, nats; for attention, what `Paths.looks` finds.
+    contexts; `length`, the mean norm of what it adds, `relative`, the mean ratio to that of the residual path, and
+    `cosine` to it; `cut_zero`, `cut_mean` and, for attention, `cut_even`, nats, and what `Paths.looks` finds.
     """
     rows: list[Row] = []
     for layer in range(paths.model.config.n_layers):
@@ -159,7 +159,7 @@ def of_paths(paths: Paths) -> list[Row]:
         for path, x in added.items():
             ratio = x.norm(dim=-1) / residual.norm(dim=-1)
             cosine = torch.cosine_similarity(x, residual, dim=-1)
-            means = {"norm": x.norm(dim=-1), "relative": ratio, "cosine": cosine}
+            means = {"length": x.norm(dim=-1), "relative": ratio, "cosine": cosine}
             row: Row = {"path": path, "layer": layer + 1, "final": False, **_weight(paths, layer, path)}
             row |= {name: float(paths.mean(values)) for name, values in means.items()}
             rows.append(row | _cuts(paths, layer, path))
@@ -195,25 +195,32 @@ def of_model(paths: Paths, rows: Sequence[Row]) -> Row:
     """What the paths of a model say together; from `of_paths`, on average over layers.
 
     `weight` of the residual path; `preference`, the log of its ratio to a head's mean weight (0 where all are alike);
-    `norm_share`, its norm's share of the sum over it and the heads; `causal_share`, the share of its cut in the sum
-    over it and attention (cuts below zero count as zero); `bypass`, the residual's share as the claim would have it:
-    `weight` with a router, `causal_share` without.
+    `norm_share`, its length's share of the sum over it and the heads; `causal_share`, the share of its cut in the sum
+    over it and attention (cuts below zero count as zero), and `causal_share_zero` that of cuts by nothing; `branch_share`,
+    the share of attention's cut in the sum over it and the FFN; `bypass`, the residual's share as the claim would have
+    it: `weight` with a router, `causal_share` without.
 
     The cuts of a model's row are those of all layers' attention at once; `ffn_zero` and `ffn_mean`, of all FFNs.
     """
     table = pd.DataFrame(rows)
     by = table.set_index(["path", "layer"])
     heads = table[table["path"].str.startswith("head")].groupby("layer")
-    weight, norm, rest = by["weight"]["residual"], by["norm"]["residual"], by["weight"]["attention"]
+    weight, norm, rest = by["weight"]["residual"], by["length"]["residual"], by["weight"]["attention"]
     with np.errstate(divide="ignore"):  # a path of weight 0 is preferred infinitely little
         preference = np.log(weight) - np.log(rest / paths.model.config.n_heads)
-    kept, lost = (by["cut_mean"][path].clip(lower=0) for path in ("residual", "attention"))
-    causal = float((kept / (kept + lost)).mean())
+
+    def share(path: str, other: str, column: str = "cut_mean") -> float:
+        one, two = (by[column][name].clip(lower=0) for name in (path, other))
+        return float((one / (one + two)).mean())
+
+    causal = share("residual", "attention")
     found: Row = {
         "weight": float(weight.mean()),
         "preference": float(preference.mean()),
-        "norm_share": float((norm / (norm + heads["norm"].sum())).mean()),
+        "norm_share": float((norm / (norm + heads["length"].sum())).mean()),
         "causal_share": causal,
+        "causal_share_zero": share("residual", "attention", "cut_zero"),
+        "branch_share": share("attention", "ffn") if paths.trace.recalled else 1.0,
         "bypass": float(weight.mean()) if paths.trace.paths else causal,
         **{name: float(by[name]["attention"].mean()) for name in ("entropy", "entropy_even", "bos", "self")},
     }

@@ -28,7 +28,7 @@ def explorer() -> FlowExplorer:
         for layer, path in product(LAYERS, (*PATHS, "attention")):
             at = 0.0 if path == "attention" else planted(width, regime, router, seed, layer, path)
             weight = at if router == "static" and path != "ffn" else np.nan
-            rows.append(place | {"layer": layer, "path": path, "cut_mean": at, "norm": -at, "weight": weight})
+            rows.append(place | {"layer": layer, "path": path, "cut_mean": at, "length": -at, "weight": weight})
     return flow_explorer(pd.DataFrame(rows).sample(frac=1, random_state=0), seeds=len(SEEDS))
 
 
