@@ -153,7 +153,7 @@ def flow(models: Mapping[str, pd.DataFrame], column: str, unit: str) -> tuple[Fi
         values = {(int(r["layer"]), r["path"]): float(r[column]) for _, r in rows.iterrows()}
         for layer in range(1, layers + 1):
             _layer(ax, layer, values, 14 / most)
-        ax.set(title=title, xlim=(-2.5, 1.9), ylim=(-0.35, 2 * layers + 0.35))
+        ax.set(title=title, xlim=(-2.9, 1.9), ylim=(-0.35, 2 * layers + 0.35))
         ax.axis("off")
         ax.text(0, -0.12, "symbols so far", ha="center", va="top", fontsize=9)
         ax.text(0, 2 * layers + 0.12, "next symbol", ha="center", va="bottom", fontsize=9)
@@ -168,7 +168,7 @@ def _layer(ax: Axes, layer: int, values: Mapping[tuple[int, str], float], scale:
     ax.plot([0, 0], [middle, high], color="0.75", linewidth=2, solid_capstyle="butt", zorder=1)
     heads = sorted(path for at, path in values if at == layer and path.startswith("head"))
     edges = [("residual", 0.0, low, middle, PATH_COLORS["residual"])]
-    edges += [(h, -0.85 - 0.95 * i, low, middle, PATH_COLORS["head"]) for i, h in enumerate(heads)]
+    edges += [(h, -1.05 - 1.05 * i, low, middle, PATH_COLORS["head"]) for i, h in enumerate(heads)]
     edges += [("ffn", 0.95, middle, high, PATH_COLORS["ffn"])] if (layer, "ffn") in values else []
     for path, bulge, start, end, color in edges:
         value = values[layer, path]

@@ -17,6 +17,7 @@ export default {
     }
     const place = () => controls.slice(0, -1).reduce((sum, { name, values: known }) => sum * known.length + known.indexOf(state[name]), 0);
     const at = (layer, path, measure) => values[((place() * layers + layer) * paths.length + path) * edges.length + measure];
+    const dataChosen = () => controls.find(({ name }) => name === "data").values.indexOf(state.data);
     const isHead = (path) => paths[path].startsWith("head");
     const mixing = paths.map((_, i) => i).filter((i) => paths[i] !== "ffn"); // what meets in the first sum
 
@@ -28,7 +29,7 @@ export default {
         value = paths[path] === "residual" ? named : (value * (1 - named)) / (1 - kept);
       }
       if (Number.isNaN(value)) return null;
-      const whole = most[measure] || (measure === WEIGHT ? 1 : Math.max(...paths.map((_, i) => at(layer, i, measure))));
+      const whole = measure === CUT ? most[dataChosen()] : measure === WEIGHT ? 1 : Math.max(...paths.map((_, i) => at(layer, i, measure)));
       return { value, share: Math.max(0, value) / whole };
     }
 

@@ -34,7 +34,7 @@ class FlowExplorer(anywidget.AnyWidget):
     """(models, layers, paths, measures) float32; NaN for the weight of what has none."""
     layers = traitlets.Int().tag(sync=True)
     most: traitlets.List[float] = traitlets.List().tag(sync=True)
-    """(measures): the largest of all models, which is drawn widest; 0 scales each layer to its own sum."""
+    """(kinds of data): a cost in nats that few cuts exceed, the 95th percentile, which sets the width of edges."""
     selected = traitlets.Dict().tag(sync=True)
     """Control to the chosen value."""
 
@@ -52,6 +52,8 @@ def flow_explorer(rows: pd.DataFrame, seeds: int = 4) -> FlowExplorer:
     table = main.set_index(keys)[list(MEASURES)].sort_index()
     places = list(product(widths, REGIMES, ROUTERS, range(seeds), layers, PATHS))
     values = table.loc[places].to_numpy(np.float32).reshape(-1, len(layers), len(PATHS), len(MEASURES))
+    by_data = np.moveaxis(values.reshape(len(widths), len(REGIMES), -1, len(MEASURES)), 1, 0)
+    by_data = by_data.reshape(len(REGIMES), -1, len(MEASURES))
     return FlowExplorer(
         choices=[
             ["width", [f"{d}" for d in widths]],
@@ -63,7 +65,7 @@ def flow_explorer(rows: pd.DataFrame, seeds: int = 4) -> FlowExplorer:
         paths=list(PATHS),
         values=values.tobytes(),
         layers=len(layers),
-        most=[float(np.nanmax(values[..., 0])), 0.0, 0.0],
+        most=[float(x) for x in np.nanquantile(by_data[..., 0], 0.95, axis=1)],
         selected={
             "width": f"{widths[-1]}", "data": "fresh", "model": "routed", "seed": "0", "edges": MEASURES["cut_mean"],
         },
