@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from entropylens.experiments.residual_dominance import of_model, of_paths
+from entropylens.measures.path_rows import of_model, of_paths
 from entropylens.measures.paths import Paths
 from entropylens.models.layouts import TrieLayout
 from entropylens.models.routed import RoutedConfig
@@ -115,7 +115,36 @@ def test_no_edit_changes_nothing() -> None:
     paths = Paths(random_model(tiny()), TRIE, TARGETS["dense"])
     assert paths.cut({}) == 0
     assert paths.cut({("mixed", 1): paths.trace.mixed[1]}) == 0
-    assert paths.cut({("mixed", 2): paths.trace.mixed[1]}) == 0  # no such layer
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        (("mixed", 2), "layer 2 does not exist; there are 2"),
+        (("mixed", -1), "layer -1 does not exist"),
+        (("mixd", 0), "'mixd'.* cannot be replaced; choose from entering"),
+        (("paths", 0), "'paths'.* cannot be replaced"),
+        (("attention", 0), "'attention'.* cannot be replaced"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(entry: tuple[str, int], told: str) -> None:
+    paths = Paths(random_model(tiny()), TRIE, TARGETS["dense"])
+    with pytest.raises(ValueError, match=told):
+        paths.cut({entry: torch.zeros(())})
+
+
+@pytest.mark.parametrize("variant", ["ffn_only", "no_mixing"])
+def test_a_model_without_attention_has_no_paths(variant: str) -> None:
+    with pytest.raises(ValueError, match="variant"):
+        Paths(random_model(tiny(variant=variant)), TRIE, TARGETS["dense"])
+
+
+def test_a_share_of_nothing_is_no_number() -> None:
+    """The target is that of a model whose branches write nothing, and so is the model: every cut costs nothing."""
+    model = random_model(tiny())
+    with torch.no_grad():
+        model.unembed.weight.zero_()
+    assert math.isnan(float(told(model)[0]["causal_share"]))
 
 
 @pytest.mark.parametrize("router", ["none", "static", "token"])

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from entropylens.experiments import ffn_or_attention, low_entropy
 from entropylens.experiments.experiment import Experiment
+from entropylens.experiments.ffn_or_attention import EXPERIMENT as FFN_OR_ATTENTION
+from entropylens.experiments.low_entropy import EXPERIMENT as LOW_ENTROPY
 from entropylens.measures.explanations import Projection, divergence, explain, families, project
 from entropylens.measures.regularised import Array, largest_alpha
 from entropylens.tasks.language import Language
@@ -21,7 +22,7 @@ from entropylens.training.data import finite_sample
 from entropylens.training.population import Member
 from entropylens.training.spec import PopulationSpec
 
-SOURCES: Mapping[str, Experiment] = {e.name: e for e in (low_entropy.EXPERIMENT, ffn_or_attention.EXPERIMENT)}
+SOURCES: Mapping[str, Experiment] = {e.name: e for e in (LOW_ENTROPY, FFN_OR_ATTENTION)}
 KEPT = (
     "design", "main", "d_model", "norm", "family", "tilt", "regime", "n_samples", "batch_size", "seed", "final", "bias",
     "kl", "size", "match", "variant", "leak",

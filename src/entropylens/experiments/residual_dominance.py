@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from entropylens.experiments.experiment import Experiment
 from entropylens.experiments.low_entropy import REGIMES, Grid
 from entropylens.measures.distribution import kl_from_log
+from entropylens.measures.path_rows import of_model, of_paths
 from entropylens.measures.paths import Paths
 from entropylens.models.layouts import TrieLayout
 from entropylens.models.routed import RoutedConfig
@@ -34,8 +34,8 @@ THREE = {name: REGIMES[name] for name in ("exact", "fresh", "finite 2000")}
 FRESH = {"fresh": REGIMES["fresh"]}
 SAMPLE = {"finite 2000": REGIMES["finite 2000"]}
 AGREE = 0.5
-"""Proxy and direct evidence agree if their rank correlation (`agreement`) lies above this, with its whole interval;
-written before the full run, as the rules in book/claims.yml are."""
+"""Proxy and direct evidence agree if the interval of their rank correlation (`twins`, `rank_correlations`) lies above
+this, and disagree if it lies below. Written before the full run."""
 CELLS = ("design", "d_model", "n_layers", "n_heads", "regime")
 """Columns that name the cell in which a routed model and a standard one are compared, seed by seed."""
 
@@ -91,7 +91,7 @@ def design(grid: Grid, ends: tuple[int, int], middle: int) -> list[Cells]:
         *(Cells("heads", one, both, {"n_heads": n}) for n in (1, 4)),
         Cells("sparse", replace(two, family="sparse", regimes=SAMPLE)),
         Cells("frozen random", two, ({**STATIC, "router_start": "random", "router_lr": 0.0},)),
-        Cells("shuffled", replace(two, family="shuffled")),
+        Cells("shuffled", replace(two, family="shuffled"), (STATIC, TOKEN)),
         Cells("decay", replace(two, optimizer=decay)),
         *(Cells("router lr", two, ({**STATIC, "router_lr": rate},)) for rate in (0.1, 10.0)),
         Cells("not rescaled", two, ({**STATIC, "rescaled": False},)),
@@ -102,6 +102,23 @@ def design(grid: Grid, ends: tuple[int, int], middle: int) -> list[Cells]:
 def populations(grid: Grid, ends: tuple[int, int], middle: int) -> list[PopulationSpec]:
     """The whole experiment."""
     return [spec for cells in design(grid, ends, middle) for spec in cells.populations()]
+
+
+def twins(rows: pd.DataFrame, proxy: str, direct: str, measured_on: str = "none") -> tuple[pd.Series, pd.Series]:
+    """Two measures of the cells that have both a static router and none, indexed by seed and `CELLS`.
+
+    Args:
+        rows: published; those of paths are left out.
+        proxy: a column of the routed models.
+        direct: a column of their standard twins, or, with `measured_on` = "static", of the routed models themselves.
+        measured_on: the router of the models whose `direct` is taken.
+    """
+    models = rows[rows["final"] & rows["design"].isin(["main", "depth", "heads"])]
+
+    def of(router: str, column: str) -> pd.Series:
+        return models[models["router"] == router].set_index(["seed", *CELLS])[column]
+
+    return of("static", proxy), of(measured_on, direct)
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
@@ -140,95 +157,6 @@ def _labels(spec: PopulationSpec) -> dict[str, object]:
     if isinstance(c, RoutedConfig):
         router = {name: getattr(c, name) for name in router}
     return {"design": spec.design, "main": spec.design == "main", **shape, **router}
-
-
-Row = dict[str, object]
-
-
-def of_paths(paths: Paths) -> list[Row]:
-    """A row for the residual, attention, each head and the FFN of every layer.
-
-    `weight` of a routed path, on average over contexts (of "attention": of all heads together), and `weight_sd` over
-    contexts; `length`, the mean norm of what it adds, `relative`, the mean ratio to that of the residual path, and
-    `cosine` to it; `cut_zero`, `cut_mean` and, for attention, `cut_even`, nats, and what `Paths.looks` finds.
-    """
-    rows: list[Row] = []
-    for layer in range(paths.model.config.n_layers):
-        added = paths.added(layer)
-        residual = added["residual"]
-        for path, x in added.items():
-            ratio = x.norm(dim=-1) / residual.norm(dim=-1)
-            cosine = torch.cosine_similarity(x, residual, dim=-1)
-            means = {"length": x.norm(dim=-1), "relative": ratio, "cosine": cosine}
-            row: Row = {"path": path, "layer": layer + 1, "final": False, **_weight(paths, layer, path)}
-            row |= {name: float(paths.mean(values)) for name, values in means.items()}
-            rows.append(row | _cuts(paths, layer, path))
-    return rows
-
-
-LISTS = {"residual": "entering", "attention": "mixed", "ffn": "recalled"}
-"""Where a trace keeps what a path adds."""
-
-
-def _cuts(paths: Paths, layer: int, path: str) -> dict[str, float]:
-    if path not in LISTS:
-        return {"cut_mean": paths.cut(paths.headless(layer, int(path.removeprefix("head ")) - 1))}
-    name = LISTS[path]
-    found = {"cut_zero": paths.cut(paths.nothing(name, layer)), "cut_mean": paths.cut(paths.averaged(name, layer))}
-    if path == "attention":
-        found |= {"cut_even": paths.cut(paths.even(layer)), **paths.looks(layer)}
-    return found
-
-
-def _weight(paths: Paths, layer: int, path: str) -> dict[str, float]:
-    if not paths.trace.paths or path == "ffn":
-        return {"weight": np.nan, "weight_sd": np.nan}
-    w = paths.trace.paths[layer]  # (N or 1, 1 + H)
-    residual, heads = w[:, 0], w[:, 1:]
-    chosen = {"residual": residual, "attention": heads.sum(-1)}
-    x = chosen[path] if path in chosen else heads[:, int(path.removeprefix("head ")) - 1]
-    mean = paths.mean(x)
-    return {"weight": float(mean), "weight_sd": float(paths.mean((x - mean) ** 2).sqrt())}
-
-
-def of_model(paths: Paths, rows: Sequence[Row]) -> Row:
-    """What the paths of a model say together; from `of_paths`, on average over layers.
-
-    `weight` of the residual path; `preference`, the log of its ratio to a head's mean weight (0 where all are alike);
-    `norm_share`, its length's share of the sum over it and the heads; `causal_share`, the share of its cut in the sum
-    over it and attention (cuts below zero count as zero), `causal_share_zero` the same of cuts by nothing, and
-    `branch_share` the share of attention's cut in the sum over it and the FFN; `bypass`, the residual's share as the
-    claim would have it: `weight` with a router, `causal_share` without.
-
-    The cuts of a model's row are those of all layers' attention at once; `ffn_zero` and `ffn_mean`, of all FFNs.
-    """
-    table = pd.DataFrame(rows)
-    by = table.set_index(["path", "layer"])
-    heads = table[table["path"].str.startswith("head")].groupby("layer")
-    weight, norm, rest = by["weight"]["residual"], by["length"]["residual"], by["weight"]["attention"]
-    with np.errstate(divide="ignore"):  # a path of weight 0 is preferred infinitely little
-        preference = np.log(weight) - np.log(rest / paths.model.config.n_heads)
-
-    def share(path: str, other: str, column: str = "cut_mean") -> float:
-        one, two = (by[column][name].clip(lower=0) for name in (path, other))
-        return float((one / (one + two)).mean())
-
-    causal = share("residual", "attention")
-    found: Row = {
-        "weight": float(weight.mean()),
-        "preference": float(preference.mean()),
-        "norm_share": float((norm / (norm + heads["length"].sum())).mean()),
-        "causal_share": causal,
-        "causal_share_zero": share("residual", "attention", "cut_zero"),
-        "branch_share": share("attention", "ffn") if paths.trace.recalled else 1.0,
-        "bypass": float(weight.mean()) if paths.trace.paths else causal,
-        **{name: float(by[name]["attention"].mean()) for name in ("entropy", "entropy_even", "bos", "self")},
-    }
-    for part, name in (("cut", "mixed"), ("ffn", "recalled")):
-        for how, replaced in (("zero", paths.nothing), ("mean", paths.averaged)):
-            layers = range(len(getattr(paths.trace, name)))
-            found[f"{part}_{how}"] = paths.cut({k: v for n in layers for k, v in replaced(name, n).items()})
-    return {"path": "model", "layer": 0, "final": True, **found}
 
 
 EXPERIMENT = Experiment(

@@ -29,11 +29,22 @@ Edits = Mapping[tuple[str, int], Tensor]
 """A list of `Trace` and a layer, and what its entry is replaced by (broadcast to its shape)."""
 
 
+EDITABLE = {"entering", "heads", "mixed", "neurons", "recalled", "residual"}
+
+
 class Intervention(Trace):
-    """A trace that hands the forward pass something else than what it computed."""
+    """A trace that hands the forward pass something else than what it computed.
+
+    It can replace what a later step goes on with: `entering`, `heads`, `mixed`, `neurons`, `recalled` and `residual`.
+
+    Raises:
+        ValueError: for another entry; attention and path weights have been used when the trace is told of them.
+    """
 
     def __init__(self, edits: Edits) -> None:
         super().__init__()
+        if unknown := {name for name, _ in edits} - EDITABLE:
+            raise ValueError(f"{sorted(unknown)} cannot be replaced; choose from {', '.join(sorted(EDITABLE))}")
         self._edits = edits
 
     def take(self, name: str, x: Tensor) -> Tensor:
@@ -49,9 +60,14 @@ class Paths:
         model: with attention; float64 keeps the cuts exact.
         layout: the trie of its language.
         target: p_tgt, (S,) float64, nats as everywhere.
+
+    Raises:
+        ValueError: for a model without attention.
     """
 
     def __init__(self, model: Transformer, layout: TrieLayout, target: Tensor) -> None:
+        if model.config.variant not in ("full", "attention_only"):
+            raise ValueError(f"paths are those of attention, which variant {model.config.variant!r} lacks")
         self.model, self.layout = model, layout
         self.edges = layout.language.edges(target).to(model.token)
         self.contexts = self.edges.sum(-1) / layout.language.length
@@ -68,7 +84,13 @@ class Paths:
 
     @torch.no_grad()
     def cut(self, edits: Edits) -> float:
-        """By how much KL(p_tgt‖pθ) grows when entries of the trace are replaced, nats a sentence."""
+        """By how much KL(p_tgt‖pθ) grows when entries of the trace are replaced, nats a sentence.
+
+        Raises:
+            ValueError: for an entry that cannot be replaced, or a layer that there is not.
+        """
+        if beyond := [layer for _, layer in edits if not 0 <= layer < self.model.config.n_layers]:
+            raise ValueError(f"layer {beyond[0]} does not exist; there are {self.model.config.n_layers}")
         log_q = self.model(self.layout, Intervention(edits))
         return float((self.edges * (self.log_q - log_q)).sum())
 

@@ -52,8 +52,7 @@ def flow_explorer(rows: pd.DataFrame, seeds: int = 4) -> FlowExplorer:
     table = main.set_index(keys)[list(MEASURES)].sort_index()
     places = list(product(widths, REGIMES, ROUTERS, range(seeds), layers, PATHS))
     values = table.loc[places].to_numpy(np.float32).reshape(-1, len(layers), len(PATHS), len(MEASURES))
-    by_data = np.moveaxis(values.reshape(len(widths), len(REGIMES), -1, len(MEASURES)), 1, 0)
-    by_data = by_data.reshape(len(REGIMES), -1, len(MEASURES))
+    costs = np.moveaxis(values[..., 0].reshape(len(widths), len(REGIMES), -1), 1, 0).reshape(len(REGIMES), -1)
     return FlowExplorer(
         choices=[
             ["width", [f"{d}" for d in widths]],
@@ -65,7 +64,7 @@ def flow_explorer(rows: pd.DataFrame, seeds: int = 4) -> FlowExplorer:
         paths=list(PATHS),
         values=values.tobytes(),
         layers=len(layers),
-        most=[float(x) for x in np.nanquantile(by_data[..., 0], 0.95, axis=1)],
+        most=[float(x) for x in np.quantile(costs, 0.95, axis=1)],
         selected={
             "width": f"{widths[-1]}", "data": "fresh", "model": "routed", "seed": "0", "edges": MEASURES["cut_mean"],
         },
