@@ -10,7 +10,7 @@ import pytest
 
 from entropylens.experiments.experiment import artefact
 from entropylens.experiments.low_entropy import EXPERIMENT as LOW_ENTROPY
-from entropylens.experiments.residual_dominance import CELLS, EXPERIMENT, measure
+from entropylens.experiments.residual_dominance import CELLS, EXPERIMENT, measure, twins
 from entropylens.models.routed import RoutedConfig
 from entropylens.training.spec import PopulationSpec, train_spec
 
@@ -90,6 +90,26 @@ def test_rows_say_which_model_it_is_and_what_its_paths_do(design: str) -> None:
             assert (rows["router"] == "none").all()
             assert models["weight"].isna().all()
             pd.testing.assert_series_equal(models["bypass"], models["causal_share"], check_names=False)
+
+
+def test_twins_are_matched_cell_by_cell() -> None:
+    places = [("main", 8), ("main", 64), ("depth", 32), ("decay", 8)]
+    common = {"n_layers": 2, "n_heads": 2, "regime": "fresh"}
+    rows = pd.DataFrame(
+        {"design": design, "d_model": d, "seed": seed, "router": router, "final": path == "model", "path": path}
+        | common
+        | {"weight": d + seed / 10 + (0.5 if path == "model" else 0.0), "cost": -d - (router == "static")}
+        for design, d in places
+        for seed in (0, 1)
+        for router in ("static", "none")
+        for path in ("model", "residual")
+    ).sample(frac=1, random_state=0)
+    weight, cost = twins(rows, "weight", "cost")
+    assert set(weight.index) == set(cost.index)
+    assert len(weight) == 6  # without what has no twin, and without the rows of paths
+    assert weight.loc[1, "main", 64, 2, 2, "fresh"] == 64.6
+    assert cost.loc[1, "main", 64, 2, 2, "fresh"] == -64
+    assert twins(rows, "weight", "cost", "static")[1].loc[1, "main", 64, 2, 2, "fresh"] == -65
 
 
 def test_a_design_is_no_part_of_what_is_trained_but_a_router_is() -> None:

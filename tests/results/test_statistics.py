@@ -172,6 +172,8 @@ def test_rank_correlations_are_spearmans_seed_by_seed() -> None:
         ({0: [1, 2, 3]}, {0: [1, 2, 3, 4]}, "same cells"),
         ({0: [1, 2, 3]}, {1: [1, 2, 3]}, "same cells"),
         ({0: [1, 2, 3], 1: [1, 2]}, {0: [1, 2, 3], 1: [1, 2]}, "three cells"),
+        ({0: [1, 2, 3], 1: [1, 2, 3]}, {0: [1, 2, 3], 1: [4, 4, 4]}, "vary within each seed"),
+        ({0: [1, 2, 3], 1: [1, 2, np.nan]}, {0: [1, 2, 3], 1: [1, 2, 3]}, "vary within each seed"),
     ],
 )
 def test_a_rank_correlation_of_other_cells_is_refused(x: dict, y: dict, told: str) -> None:  # type: ignore[type-arg]
@@ -187,3 +189,19 @@ def test_the_permutation_null_finds_what_is_planted_and_keeps_its_level() -> Non
     ps = [permutation_p(x, cells({s: list(rng.normal(size=6)) for s in range(5)}), runs=100) for _ in range(100)]
     assert 0.2 < np.mean(np.array(ps) < 0.5) < 0.8
     assert np.mean(np.array(ps) < 0.05) < 0.15
+
+
+def test_what_a_cell_does_to_all_seeds_is_one_thing_and_not_ten() -> None:
+    """Two cell effects drawn apart, and seeds that repeat them: by chance they look alike in one case of twenty."""
+    rng, ps = np.random.default_rng(2), []
+    for _ in range(100):
+        x, y = (rng.normal(size=5) for _ in range(2))
+        pair = [cells({s: list(effect + 0.01 * rng.normal(size=5)) for s in range(10)}) for effect in (x, y)]
+        ps.append(permutation_p(*pair, runs=100))
+    assert np.mean(np.array(ps) < 0.05) < 0.12
+
+
+def test_the_permutation_null_needs_the_same_cells_for_all_seeds() -> None:
+    x = pd.concat([cells({0: [1.0, 2.0, 3.0]}), cells({1: [1.0, 2.0, 3.0, 4.0]}).iloc[1:]])
+    with pytest.raises(ValueError, match="all seeds need the same cells"):
+        permutation_p(x, x)

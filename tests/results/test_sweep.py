@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 import torch
 
-from entropylens.experiments import low_entropy
+from entropylens.experiments import EXPERIMENTS, low_entropy
 from entropylens.experiments.experiment import Experiment, run_live
+from entropylens.models.routed import RoutedConfig
 from entropylens.results import sweep
 from entropylens.results.store import Store
 from entropylens.results.sweep import Task, compute, estimate, tasks
@@ -91,6 +92,27 @@ def test_keys_cover_specification_code_and_device(monkeypatch: pytest.MonkeyPatc
     assert all(
         a.training_key != b.training_key and a.rows_key != b.rows_key for a, b in zip(basis, edited, strict=True)
     )
+
+
+def test_the_code_of_a_kind_of_model_is_part_of_its_own_key_and_of_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys() -> dict[bool, set[str]]:
+        found = tasks(EXPERIMENTS["residual_dominance"], "quick", tmp_path, ROOT)
+        return {
+            kind: {t.training_key for t in found if isinstance(t.spec.config, RoutedConfig) is kind}
+            for kind in (True, False)
+        }
+
+    basis, real = keys(), sweep.code_hash
+    routed = "entropylens.models.routed"
+    monkeypatch.setattr(sweep, "code_hash", lambda *m: real(*m) + ("edited" if routed in m else ""))
+    edited = keys()
+    assert edited[False] == basis[False] != set()
+    assert not edited[True] & basis[True]
+    standard = {t.training_key for t in tasks(EXPERIMENTS["low_entropy"], "full", tmp_path, ROOT)}
+    twins = [t for t in tasks(EXPERIMENTS["residual_dominance"], "full", tmp_path, ROOT) if t.spec.design == "main"]
+    assert {t.training_key for t in twins if not isinstance(t.spec.config, RoutedConfig)} <= standard
 
 
 def test_an_edit_of_the_measure_alone_keeps_what_was_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -43,9 +43,12 @@ def test_cuts_are_told_path_by_path_and_only_where_they_exist(rows: pd.DataFrame
     assert "ffn replaced by even attention" not in alt
 
 
-def test_agreement_tells_its_coefficient(rows: pd.DataFrame) -> None:
-    pairs = select(rows, {"path": "model", "router": "static"}).assign(proxy=lambda x: x["bypass"])
-    assert "rank correlation is -1.00" in draw.agreement(pairs.assign(direct=-pairs["bypass"])).alt
+def test_agreement_tells_its_ranges_and_what_is_of_another_depth(rows: pd.DataFrame) -> None:
+    pairs = select(rows, {"path": "model", "router": "static"}).assign(proxy=lambda x: x["bypass"] - 0.4, design="main")
+    pairs = pd.concat([pairs, pairs.head(2).assign(design="depth")])
+    alt = draw.agreement(pairs.assign(direct=pairs["bypass"])).alt
+    assert "preference for the residual, from -0.09 to -0.03" in alt
+    assert "20 pairs, of which 2 are of another depth" in alt
 
 
 def test_contrasts_are_told_with_their_intervals() -> None:

@@ -30,7 +30,7 @@ Fields = Mapping[str, object]
 STANDARD: Fields = {"router": "none"}
 STATIC: Fields = {"router": "static"}
 TOKEN: Fields = {"router": "token"}
-THREE = {name: REGIMES[name] for name in ("exact", "fresh", "finite 2000")}
+MAIN_DATA = {name: REGIMES[name] for name in ("exact", "fresh", "finite 2000")}
 FRESH = {"fresh": REGIMES["fresh"]}
 SAMPLE = {"finite 2000": REGIMES["finite 2000"]}
 AGREE = 0.5
@@ -78,7 +78,7 @@ def design(grid: Grid, ends: tuple[int, int], middle: int) -> list[Cells]:
         ends: a small and a large width, which the controls compare.
         middle: the width at which depth and heads are varied.
     """
-    main = replace(grid, regimes=THREE)
+    main = replace(grid, regimes=MAIN_DATA)
     few = replace(grid, n_snapshots=2)
     two = replace(few, widths=ends, regimes=FRESH)
     one = replace(few, widths=(middle,), regimes=FRESH)

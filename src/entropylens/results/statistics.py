@@ -168,37 +168,60 @@ def _bias_at(path: pd.DataFrame, level: float) -> float:
     return float(bias[i - 1] + share * (bias[i] - bias[i - 1]))
 
 
-def rank_correlations(x: pd.Series, y: pd.Series, by: str = "seed") -> pd.Series:
+def rank_correlations(x: pd.Series, y: pd.Series, by: str | Sequence[str] = "seed") -> pd.Series:
     """Spearman's ρ of two measures over the cells of a design, for each seed by itself.
 
     Args:
-        x: one measure; its index has the level `by`, and others that name the cell.
+        x: one measure; its index has the level (or levels) `by`, and others that name the cell.
         y: the other measure, of the same cells.
         by: what is independent.
 
     Returns:
-        ρ by `by`: ready for `mean_interval`, as seeds are independent and the cells of one seed are not.
+        ρ by `by`: ready for `mean_interval`, as seeds are independent and the cells of one seed are not. Its interval
+        is for these cells; others may correlate otherwise.
 
     Raises:
-        ValueError: if the measures have different cells, a cell twice, or fewer than three a seed.
+        ValueError: if the measures have different cells or a cell twice, if one is not a number, or if within a seed
+            there are fewer than three cells or a measure does not vary.
     """
     if not (x.index.is_unique and y.index.is_unique) or set(x.index) != set(y.index):
         raise ValueError("the measures need the same cells, each once")
     pairs = pd.DataFrame({"x": x, "y": y.reindex(x.index)})
-    if (pairs.groupby(level=by).size() < 3).any():
+    levels = [by] if isinstance(by, str) else list(by)
+    if pairs.isna().any(axis=None) or (pairs.groupby(level=levels).nunique() < 2).any(axis=None):
+        raise ValueError("a rank correlation needs numbers that vary within each seed")
+    if (pairs.groupby(level=levels).size() < 3).any():
         raise ValueError("a rank correlation needs three cells or more")
-    return pairs.groupby(level=by).apply(lambda cells: float(stats.spearmanr(cells["x"], cells["y"]).statistic))
+    return pairs.groupby(level=levels).apply(lambda cells: float(stats.spearmanr(cells["x"], cells["y"]).statistic))
 
 
-def permutation_p(x: pd.Series, y: pd.Series, by: str = "seed", runs: int = 2000, seed: int = 0) -> float:
-    """How often the mean of `rank_correlations` is as far from 0 when y is dealt to the cells anew within each seed.
+def permutation_p(x: pd.Series, y: pd.Series, runs: int = 9999, seed: int = 0) -> float:
+    """How often the mean of `rank_correlations` is as far from 0 when y's cells are dealt anew, alike for all seeds.
 
-    Two-sided; arguments as there, and `runs` shuffles drawn with `seed`. Counts what was observed as one more shuffle.
+    Alike, since what a cell does (its width, its depth) it does to all seeds: dealt for each seed by itself, ten seeds
+    would count as ten proofs of one thing.
+
+    Args:
+        x: one measure, by seed and cell; each seed has the same cells.
+        y: the other measure.
+        runs: shuffles; what was observed counts as one more.
+        seed: of the shuffles.
+
+    Returns:
+        A two-sided p-value.
+
+    Raises:
+        ValueError: as `rank_correlations`, or if seeds have different cells.
     """
-    observed, rng = float(rank_correlations(x, y, by).mean()), np.random.default_rng(seed)
-    ranks = pd.DataFrame({"x": x, "y": y.reindex(x.index)}).groupby(level=by).rank()
-    tables = [cells.to_numpy().T for _, cells in ranks.groupby(level=by)]
-    null = [np.mean([np.corrcoef(a, rng.permutation(b))[0, 1] for a, b in tables]) for _ in range(runs)]
+    observed = float(rank_correlations(x, y).mean())
+    cells = [name for name in x.index.names if name != "seed"]
+    ranks = (values.groupby(level="seed").rank() for values in (x, y.reindex(x.index)))
+    tables = [values.unstack(cells) for values in ranks]  # noqa: PD010 - an index is turned, and no column named
+    if any(table.isna().any(axis=None) for table in tables):
+        raise ValueError("all seeds need the same cells")
+    a, b = (stats.zscore(table.to_numpy(), axis=1) for table in tables)  # (seeds, cells)
+    rng = np.random.default_rng(seed)
+    null = np.array([(a * b[:, rng.permutation(b.shape[1])]).mean() for _ in range(runs)])
     return float((1 + (np.abs(null) >= abs(observed) - 1e-12).sum()) / (runs + 1))
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
+from entropylens.experiments.residual_dominance import MAIN_DATA
 from entropylens.results.statistics import select
 from entropylens.show.figures import (
     BLACK,
@@ -24,7 +25,8 @@ from entropylens.show.figures import (
 )
 from entropylens.show.figures_bias import data_label
 
-REGIMES = {"exact": 0, "fresh": 0, "finite": 2000}
+REGIMES = {data.regime: data.n_samples or 0 for data in MAIN_DATA.values()}
+"""Those of the main design, and the size of the sample."""
 PATH_COLORS = {"residual": BLACK, "head": BLUE, "ffn": RED}
 
 
@@ -86,24 +88,27 @@ def cuts(rows: pd.DataFrame) -> tuple[Figure, str]:
 
 @picture
 def agreement(pairs: pd.DataFrame) -> tuple[Figure, str]:
-    """Proxy against direct evidence: one mark a pair of twins, shapes by kind of data, larger for larger models.
+    """Proxy against direct evidence: one mark a pair of twins; shapes by data, larger for wider models, full for depth.
 
     Args:
-        pairs: columns `proxy`, `direct`, `regime` and `d_model`.
+        pairs: columns `proxy`, `direct`, `design`, `regime` and `d_model`.
     """
     figure, (ax,) = canvas(height=3.6)
     for (regime, n), line in zip(REGIMES.items(), LINES, strict=False):
         here = select(pairs, {"regime": regime})
         size = 10 + 0.9 * here["d_model"]
-        ax.scatter(here["proxy"], here["direct"], s=size, marker=line.marker, facecolors="none", edgecolors=line.color,
-                   label=data_label(regime, n))  # fmt: skip
+        faces = [line.color if design == "depth" else "none" for design in here["design"]]
+        ax.scatter(here["proxy"], here["direct"], s=size, marker=line.marker, facecolors=faces, edgecolors=line.color)
+        ax.plot([], [], line.marker, color=line.color, fillstyle="none", label=data_label(regime, n))
+    ax.plot([], [], "s", color=BLACK, label="other depth")
     ax.axvline(0, color="0.5", linewidth=1.2)
     ax.set(xlabel="proxy: preference of the router for the residual  (nats)", ylabel="direct: residual's causal share")
-    figure.legend(loc="outside upper center", ncols=3)
-    rho = float(pairs["proxy"].corr(pairs["direct"], method="spearman"))
+    figure.legend(loc="outside upper center", ncols=4)
+    deep = pairs["design"] == "depth"
+    told = [f"from {pairs[c].min():.2f} to {pairs[c].max():.2f}" for c in ("proxy", "direct")]
     return figure, (
-        f"Each routed model's preference for the residual against the causal share of the residual in its standard "
-        f"twin, {len(pairs)} pairs; over all of them the rank correlation is {rho:+.2f}."
+        f"Each routed model's preference for the residual, {told[0]}, against the causal share of the residual in its "
+        f"standard twin, {told[1]}: {len(pairs)} pairs, of which {deep.sum()} are of another depth."
     )
 
 
@@ -182,27 +187,3 @@ def _layer(ax: Axes, layer: int, values: Mapping[tuple[int, str], float], scale:
     for y in (middle, high):
         ax.plot(0, y, marker="o", markersize=9, markerfacecolor="white", markeredgecolor=BLACK, zorder=3)
         ax.text(0, y, "+", ha="center", va="center_baseline", fontsize=9, zorder=4)
-
-
-@picture
-def drift(rows: pd.DataFrame, heads: int) -> tuple[Figure, str]:
-    """The residual's weight against training steps, one line a width.
-
-    Args:
-        rows: `step`, `d_model`, `seed` and `weight`.
-        heads: of each layer; the grey line is where all paths are alike.
-    """
-    figure, (ax,) = canvas(height=2.8)
-    ax.axhline(1 / (1 + heads), color="0.5", linewidth=1.2, label="all paths alike")
-    words = []
-    for (width, here), line in zip(rows.groupby("d_model"), LINES, strict=False):
-        means = here.groupby("step")["weight"].mean()
-        for _, one in here.groupby("seed"):
-            ax.plot(one["step"], one["weight"], color=line.color, alpha=0.3, linewidth=0.8)
-        ax.plot(
-            means.index, means, color=line.color, marker=line.marker, linestyle=line.linestyle, label=f"d = {width}"
-        )
-        words.append(f"d = {width}: " + ", ".join(f"{mean:.3f} at {step}" for step, mean in means.items()))
-    ax.set(xlabel="updates", ylabel="residual's weight, w₀")
-    ax.legend()
-    return figure, f"The residual path's mean weight during training: {'; '.join(words)}."

@@ -43,7 +43,7 @@ def test_every_number_is_where_the_controls_find_it(explorer: FlowExplorer) -> N
     assert np.isnan(table[..., PATHS.index("ffn"), 2]).all()
     np.testing.assert_array_equal(table[:, :, 0, ..., :3, 2], wanted[:, :, 0, ..., :3])
     by_data = np.moveaxis(wanted, 1, 0).reshape(len(REGIMES), -1)
-    assert explorer.most == pytest.approx(np.quantile(by_data, 0.95, axis=1))
+    assert explorer.widest == pytest.approx(np.quantile(by_data, 0.95, axis=1))
 
 
 def test_controls_name_what_there_is(explorer: FlowExplorer) -> None:

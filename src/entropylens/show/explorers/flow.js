@@ -3,34 +3,47 @@
 export default {
   render({ model, el, page }) {
     const controls = model.get("choices").map(([name, values]) => ({ name, values }));
-    const view = model.get("values"), paths = model.get("paths"), layers = model.get("layers"), most = model.get("most");
+    const view = model.get("values"), paths = model.get("paths"), layers = model.get("layers");
     // A copy: the bytes of a page need not begin where 32-bit numbers may.
     const values = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-    const edges = controls.at(-1).values, state = { ...model.get("selected") };
-    const [CUT, NORM, WEIGHT] = [0, 1, 2];
+    const measures = controls.at(-1).values, widest = model.get("widest"), state = { ...model.get("selected") };
+    const [COST, NORM, WEIGHT] = [0, 1, 2], RESIDUAL = paths.indexOf("residual");
+    const LEGEND = [
+      "Numbers: by how many nats a sentence the divergence from the target grows when the path is cut by its mean. " +
+        "Widths: on one scale for each kind of data.",
+      "Numbers: mean norm of what the path adds. Widths: relative to the longest of the same layer.",
+      "Numbers and widths: the router's weights, which sum to 1 in each layer; the FFN has none.",
+    ];
     let named = null; // the weight that the reader gives to every residual path; null leaves what was learned
 
     if (page) {
       const found = fromAddress(model.get("name"));
       for (const { name, values: known } of controls) if (known.includes(found[name])) state[name] = found[name];
-      if (/^0\.\d+$/.test(found.named) && Number(found.named) >= 0.02 && Number(found.named) <= 0.98) named = Number(found.named);
+      if (/^0\.\d+$/.test(found.named) && found.named >= 0.02 && found.named <= 0.98) named = Number(found.named);
     }
-    const place = () => controls.slice(0, -1).reduce((sum, { name, values: known }) => sum * known.length + known.indexOf(state[name]), 0);
-    const at = (layer, path, measure) => values[((place() * layers + layer) * paths.length + path) * edges.length + measure];
-    const dataChosen = () => controls.find(({ name }) => name === "data").values.indexOf(state.data);
-    const isHead = (path) => paths[path].startsWith("head");
-    const mixing = paths.map((_, i) => i).filter((i) => paths[i] !== "ffn"); // what meets in the first sum
+    const indexOf = ({ name, values: known }) => known.indexOf(state[name]);
+    const place = () => controls.slice(0, -1).reduce((sum, c) => sum * c.values.length + indexOf(c), 0);
+    const at = (layer, path, measure) =>
+      values[((place() * layers + layer) * paths.length + path) * measures.length + measure];
+    const hasRouter = () => !Number.isNaN(at(0, RESIDUAL, WEIGHT));
+    const renamed = () => named !== null && hasRouter();
+    const mean = (f) => [...Array(layers).keys()].reduce((sum, layer) => sum + f(layer), 0) / layers;
 
-    /** The value of an edge, and its share of the widest one; null where the measure does not speak of the path. */
-    function edge(layer, path, measure) {
-      let value = at(layer, path, measure);
-      if (measure === WEIGHT && named !== null && !Number.isNaN(value)) {
-        const kept = at(layer, paths.indexOf("residual"), WEIGHT);
-        value = paths[path] === "residual" ? named : (value * (1 - named)) / (1 - kept);
-      }
-      if (Number.isNaN(value)) return null;
-      const whole = measure === CUT ? most[dataChosen()] : measure === WEIGHT ? 1 : Math.max(...paths.map((_, i) => at(layer, i, measure)));
-      return { value, share: Math.max(0, value) / whole };
+    /** What an edge shows, under the names that the reader gave; NaN where the measure does not speak of the path. */
+    function shown(layer, path, measure) {
+      const value = at(layer, path, measure), kept = at(layer, RESIDUAL, WEIGHT);
+      if (!renamed() || measure === COST) return value;
+      if (measure === WEIGHT) return path === RESIDUAL ? named : (value * (1 - named)) / (1 - kept);
+      let stream = 1; // how many times as long everything is from this layer on
+      for (let below = 0; below <= layer; below++) stream *= named / at(below, RESIDUAL, WEIGHT);
+      return value * stream;
+    }
+    /** The width of an edge, between 0 and 1. */
+    function share(layer, path, measure) {
+      const longest = Math.max(...paths.map((_, other) => at(layer, other, NORM)));
+      const whole = [widest[indexOf(controls.find(({ name }) => name === "data"))], longest, 1][measure];
+      const value = measure === NORM ? at(layer, path, NORM) : shown(layer, path, measure);
+      return Math.min(1, Math.max(0, value / whole));
     }
 
     const select = (change) => {
@@ -40,67 +53,92 @@ export default {
       refresh();
       remember();
     };
+    const rename = (weight) => {
+      named = weight;
+      refresh();
+      remember();
+    };
     const remember = () => page && toAddress(model.get("name"), named === null ? state : { ...state, named });
 
     const groups = controls.map(({ name, values: known }) =>
       Object.assign(choice(name, known, state[name], (value) => select({ [name]: value })), { control: name }),
     );
-    const slider = make("input", {
-      type: "range", min: 0.02, max: 0.98, step: 0.01, "data-lm-suppress-shortcuts": "true",
-      input: () => ((named = Number(slider.value)), refresh(), remember()),
-    });
-    const learned = make("button", { type: "button", text: "as learned", click: () => ((named = null), refresh(), remember()) });
+    const quiet = { "data-lm-suppress-shortcuts": "true" };
+    const input = () => rename(Number(slider.value));
+    const slider = make("input", { type: "range", min: 0.02, max: 0.98, step: 0.01, input, ...quiet });
+    const learned = make("button", { type: "button", text: "as learned", click: () => rename(null), ...quiet });
     const told = make("p", { class: "told", "aria-live": "polite" });
+    const legend = make("p", { class: "legend" });
     const picture = make("div", {});
     el.classList.add("explorer");
     el.append(
       make("div", { class: "controls", role: "group", "aria-label": "Choose a model, and what its edges show" }, ...groups),
       picture,
-      make("div", { class: "slide" }, make("label", { class: "slide" }, make("span", { text: "rename the residual's weight" }), slider), learned),
+      legend,
+      make("label", { class: "slide" }, make("span", { text: "rename the residual's weight" }), slider),
+      learned,
       told,
     );
 
     function refresh() {
+      const measure = measures.indexOf(state.edges), weight = mean((layer) => at(layer, RESIDUAL, WEIGHT));
       groups.forEach((group) => group.show(state[group.control]));
-      const measure = edges.indexOf(state.edges), routed = !Number.isNaN(at(0, 0, WEIGHT));
-      const layer = [...Array(layers).keys()], residual = paths.indexOf("residual");
-      const mean = (f) => layer.reduce((sum, l) => sum + f(l), 0) / layers;
-      slider.disabled = learned.disabled = !routed;
-      slider.value = named ?? (routed ? mean((l) => at(l, residual, WEIGHT)) : 0.33);
+      slider.disabled = learned.disabled = !hasRouter();
+      slider.value = hasRouter() ? named ?? weight : 0.33;
       slider.setAttribute("aria-valuetext", `weight ${Number(slider.value).toFixed(2)}`);
       picture.replaceChildren(draw(measure));
-      const cut = `Cutting the residual of a layer costs ${mean((l) => at(l, residual, CUT)).toFixed(2)} nats, on average over layers`;
-      if (!routed) return say(told, `${cut}. A standard transformer has no router: there are no weights to show.`);
-      const weight = named === null ? `learned a weight of ${mean((l) => at(l, residual, WEIGHT)).toFixed(3)}` : `goes by the name of ${named.toFixed(2)}`;
-      const same = named === null ? "" : " Heads and later layers write by as much more or less: it is the same model, and what cutting costs is the same.";
-      say(told, `${cut}. Its router ${named === null ? weight : "weight " + weight}.${same}`);
+      say(legend, LEGEND[measure]);
+      const cost = mean((layer) => at(layer, RESIDUAL, COST)).toFixed(2);
+      say(told, `Cutting the residual of a layer costs ${cost} nats, on average over layers. ${aboutWeights(weight)}`);
+    }
+    function aboutWeights(weight) {
+      if (!hasRouter()) return "A standard transformer has no router: there are no weights to show.";
+      if (!renamed()) return `Its router learned a weight of ${weight.toFixed(3)}.`;
+      return `Its router's weight goes by the name of ${named.toFixed(2)}: whatever is written to the stream is so much ` +
+        "longer or shorter that the model is the same, and so is what cutting costs.";
     }
 
+    // ---- the picture -------------------------------------------------------------------------------------------------
+
+    const WIDTH = 480, STEP = 96, HEIGHT = 2 * STEP * layers + 56, X = 260, SIZE = 15;
+    const heads = paths.filter((path) => path.startsWith("head"));
+    const y = (stage) => HEIGHT - 28 - STEP * stage;
+    const kind = (path) => (path.startsWith("head") ? "head" : path);
+    const bulge = (path) => ({ residual: 0, ffn: 95, head: -88 - 92 * heads.indexOf(path) })[kind(path)];
+
+    const words = (x, at, text, attributes = {}) =>
+      make("text", { x, y: at, "font-size": SIZE, "text-anchor": "middle", fill: "currentColor", text, ...attributes });
+
+    /** From one sum to the next, bulging to the side: its path on the canvas, and the words on it. */
+    function edge(layer, index, measure) {
+      const path = paths[index], stage = 2 * layer + (path === "ffn" ? 1 : 0), side = X + (4 / 3) * bulge(path);
+      const value = shown(layer, index, measure), none = Number.isNaN(value), middle = (y(stage) + y(stage + 1)) / 2;
+      const d = `M${X} ${y(stage)}C${side} ${y(stage)} ${side} ${y(stage + 1)} ${X} ${y(stage + 1)}`;
+      const style = none
+        ? { "stroke-width": 0.8, "stroke-dasharray": "3 4" }
+        : { class: `edge ${kind(path)}`, "stroke-width": Math.max(0.8, 26 * share(layer, index, measure)).toFixed(1) };
+      const name = path === "ffn" ? "FFN" : path;
+      const number = none ? "–" : value.toFixed(measure === WEIGHT ? 3 : 2).replace("-", "−");
+      const label = (text, line) => words(X + bulge(path), middle + line, text, { class: "halo" });
+      return {
+        line: make("path", { d, fill: "none", stroke: "currentColor", opacity: 0.6, ...style }),
+        labels: [label(name, -3), label(number, 14)],
+        told: `layer ${layer + 1} ${name} ${number}`,
+      };
+    }
     function draw(measure) {
-      const width = 480, step = 92, height = 2 * step * layers + 52, x0 = 250;
-      const y = (stage) => height - 26 - step * stage;
-      const text = (place, words, size = 12) => make("text", { ...place, "font-size": size, "text-anchor": "middle", fill: "currentColor", text: words });
-      const parts = [], labels = [], words = [];
-      for (let layer = 0; layer < layers; layer++) {
-        parts.push(make("line", { x1: x0, x2: x0, y1: y(2 * layer + 1), y2: y(2 * layer + 2), stroke: "currentColor", "stroke-width": 2, opacity: 0.35 }));
-        paths.forEach((name, path) => {
-          const stage = 2 * layer + (mixing.includes(path) ? 0 : 1), heads = mixing.filter(isHead).indexOf(path);
-          const bulge = isHead(path) ? -78 - 80 * heads : name === "ffn" ? 85 : 0, x = x0 + bulge;
-          const found = edge(layer, path, measure), middle = (y(stage) + y(stage + 1)) / 2;
-          const line = { d: `M${x0} ${y(stage)}C${x0 + 1.33 * bulge} ${y(stage)} ${x0 + 1.33 * bulge} ${y(stage + 1)} ${x0} ${y(stage + 1)}`, fill: "none", stroke: "currentColor" };
-          parts.push(make("path", found
-            ? { ...line, class: `edge ${isHead(path) ? "head" : name}`, "stroke-width": Math.max(0.8, 26 * found.share).toFixed(1), opacity: 0.55 }
-            : { ...line, "stroke-width": 0.8, "stroke-dasharray": "3 4", opacity: 0.5 }));
-          const shown = found ? found.value.toFixed(measure === WEIGHT ? 3 : 2).replace("-", "−") : "–", called = name === "ffn" ? "FFN" : name;
-          const side = { x: x + (bulge === 0 ? 0 : Math.sign(bulge) * 2) };
-          labels.push(make("text", { ...side, y: middle - 3, class: "halo", "font-size": 12, "text-anchor": "middle", text: called }));
-          labels.push(make("text", { ...side, y: middle + 11, class: "halo", "font-size": 12, "text-anchor": "middle", text: shown }));
-          words.push(`layer ${layer + 1} ${called} ${shown}`);
-        });
-        for (const stage of [1, 2]) labels.push(make("circle", { cx: x0, cy: y(2 * layer + stage), r: 4, fill: "currentColor" }));
-      }
-      parts.push(text({ x: x0, y: height - 8 }, "symbols so far"), text({ x: x0, y: 16 }, "next symbol"));
-      return make("svg", { viewBox: `0 0 ${width} ${height}`, class: "flow", role: "img", "aria-label": `Edges show ${edges[measure]}: ${words.join(", ")}.` }, ...parts, ...labels);
+      const stages = [...Array(layers).keys()];
+      const edges = stages.flatMap((layer) => paths.map((_, index) => edge(layer, index, measure)));
+      const past = { x1: X, x2: X, stroke: "currentColor", "stroke-width": 2, opacity: 0.35 };
+      const label = `Edges show ${measures[measure]}: ${edges.map((each) => each.told).join(", ")}.`;
+      return make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "flow", role: "img", "aria-label": label },
+        ...stages.map((layer) => make("line", { ...past, y1: y(2 * layer + 1), y2: y(2 * layer + 2) })),
+        ...edges.map((each) => each.line),
+        ...edges.flatMap((each) => each.labels),
+        ...[...Array(2 * layers).keys()].map((stage) => make("circle", { cx: X, cy: y(stage + 1), r: 4, fill: "currentColor" })),
+        words(X, HEIGHT - 8, "symbols so far"),
+        words(X, 16, "next symbol"),
+      );
     }
 
     const fromPython = () => (Object.assign(state, model.get("selected")), refresh());

@@ -33,7 +33,7 @@ class FlowExplorer(anywidget.AnyWidget):
     values = traitlets.Bytes().tag(sync=True)
     """(models, layers, paths, measures) float32; NaN for the weight of what has none."""
     layers = traitlets.Int().tag(sync=True)
-    most: traitlets.List[float] = traitlets.List().tag(sync=True)
+    widest: traitlets.List[float] = traitlets.List().tag(sync=True)
     """(kinds of data): a cost in nats that few cuts exceed, the 95th percentile, which sets the width of edges."""
     selected = traitlets.Dict().tag(sync=True)
     """Control to the chosen value."""
@@ -64,7 +64,7 @@ def flow_explorer(rows: pd.DataFrame, seeds: int = 4) -> FlowExplorer:
         paths=list(PATHS),
         values=values.tobytes(),
         layers=len(layers),
-        most=[float(x) for x in np.quantile(costs, 0.95, axis=1)],
+        widest=[float(x) for x in np.quantile(costs, 0.95, axis=1)],
         selected={
             "width": f"{widths[-1]}", "data": "fresh", "model": "routed", "seed": "0", "edges": MEASURES["cut_mean"],
         },
