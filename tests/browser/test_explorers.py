@@ -164,3 +164,15 @@ def test_a_router_s_weights_are_renamed_by_keyboard_and_nothing_else_changes(bro
     assert slider.is_disabled()
     assert page.evaluate("document.documentElement.scrollWidth") <= _PHONE["width"]
     context.close()
+
+
+@pytest.mark.parametrize("bad", ["named:7", "named:abc", "width:31;named:-0.5", "nonsense", "edges:;;named:"])
+def test_an_address_that_says_nonsense_leaves_the_flow_as_it_was(browser: Browser, base_url: str, bad: str) -> None:
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{base_url}/notebooks/06_residual_dominance.html?flow={bad}")
+    expect(page.locator(".explorer .told")).to_contain_text("learned a weight of")
+    assert page.locator(".explorer input[value='64']").is_checked()
+    assert errors == []
+    page.close()

@@ -130,16 +130,12 @@ def test_any_weights_can_be_had_without_changing_the_model(seed: int, wanted: li
     paths = torch.tensor(wanted, dtype=torch.float64)
     paths = paths / paths.sum(-1, keepdim=True)
     other, trace = relabel(model, paths), Trace()
-    torch.testing.assert_close(other(TRIE, trace), model(TRIE), rtol=0, atol=2e-3)
+    torch.testing.assert_close(other(TRIE, trace), model(TRIE), rtol=0, atol=1e-3)
     torch.testing.assert_close(torch.cat(trace.paths), paths, rtol=0, atol=1e-12)
-
-
-def test_relabelling_is_exact_but_for_the_epsilon_of_layer_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, paths = random_model(tiny()), torch.tensor([[0.98, 0.01, 0.01], [0.02, 0.5, 0.48]], dtype=torch.float64)
-    assert isinstance(model, RoutedTransformer)
     real = torch.nn.functional.layer_norm
-    monkeypatch.setattr("torch.nn.functional.layer_norm", lambda x, shape: real(x, shape, eps=1e-30))
-    torch.testing.assert_close(relabel(model, paths)(TRIE), model(TRIE), rtol=0, atol=1e-11)
+    with pytest.MonkeyPatch.context() as patch:  # exact, but for what layer normalisation adds to a variance
+        patch.setattr("torch.nn.functional.layer_norm", lambda x, shape: real(x, shape, eps=1e-30))
+        torch.testing.assert_close(other(TRIE), model(TRIE), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("fields", [{"norm": "none"}, {"norm": "post"}, {"router": "token"}, {"router_lr": 0.0}])

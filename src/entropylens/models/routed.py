@@ -35,8 +35,9 @@ class RoutedConfig(TransformerConfig):
     Attributes:
         router: `static` weights, the same at all positions, or weights that depend on the `token` and its context.
         router_start: all paths alike, or logits from N(0, 1).
-        router_lr: learning rate of the router relative to that of all else; 0 freezes it as it starts. The logits are
-            router_lr · ρ, and Adam moves a parameter at the same pace however it is scaled.
+        router_lr: learning rate of the router relative to that of all else, under Adam: the logits are router_lr · ρ,
+            and Adam moves a parameter at the same pace however it is scaled (under SGD the factor is router_lr²). With
+            0 the loss does not reach the router: it stays as it starts, but for weight decay.
         rescaled: whether the sum is multiplied by 1 + H.
 
     Raises:
@@ -139,7 +140,7 @@ def relabel(model: RoutedTransformer, paths: Tensor) -> RoutedTransformer:
         paths: the weights that are wanted, (n_layers, 1 + H), positive, each row summing to 1.
 
     Returns:
-        A new model. Its log-probabilities differ by about 1e-5, since layer normalisation adds 1e-5 to a variance.
+        A new model. Its log-probabilities differ by about 1e-4, since layer normalisation adds 1e-5 to a variance.
 
     Raises:
         ValueError: if the model or the weights are not such.
