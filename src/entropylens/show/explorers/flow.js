@@ -7,11 +7,11 @@ export default {
     // A copy: the bytes of a page need not begin where 32-bit numbers may.
     const values = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
     const measures = controls.at(-1).values, widest = model.get("widest"), state = { ...model.get("selected") };
-    const [COST, NORM, WEIGHT] = [0, 1, 2], RESIDUAL = paths.indexOf("residual");
+    const [COST, LENGTH, WEIGHT] = [0, 1, 2], RESIDUAL = paths.indexOf("residual");
     const LEGEND = [
       "Numbers: by how many nats a sentence the divergence from the target grows when the path is cut by its mean. " +
         "Widths: on one scale for each kind of data.",
-      "Numbers: mean norm of what the path adds. Widths: relative to the longest of the same layer.",
+      "Numbers: mean length of what the path adds. Widths: relative to the longest of the same layer.",
       "Numbers and widths: the router's weights, which sum to 1 in each layer; the FFN has none.",
     ];
     let named = null; // the weight that the reader gives to every residual path; null leaves what was learned
@@ -40,9 +40,9 @@ export default {
     }
     /** The width of an edge, between 0 and 1. */
     function share(layer, path, measure) {
-      const longest = Math.max(...paths.map((_, other) => at(layer, other, NORM)));
+      const longest = Math.max(...paths.map((_, other) => at(layer, other, LENGTH)));
       const whole = [widest[indexOf(controls.find(({ name }) => name === "data"))], longest, 1][measure];
-      const value = measure === NORM ? at(layer, path, NORM) : shown(layer, path, measure);
+      const value = measure === LENGTH ? at(layer, path, LENGTH) : shown(layer, path, measure);
       return Math.min(1, Math.max(0, value / whole));
     }
 

@@ -16,7 +16,7 @@ from entropylens.show.figures_paths import REGIMES
 
 ROUTERS = {"static": "routed", "none": "standard"}
 PATHS = ("residual", "head 1", "head 2", "ffn")
-MEASURES = {"cut_mean": "what cutting costs", "length": "norm", "weight": "router's weight"}
+MEASURES = {"cut_mean": "what cutting costs", "length": "length", "weight": "router's weight"}
 
 
 class FlowExplorer(anywidget.AnyWidget):
