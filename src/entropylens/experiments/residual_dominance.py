@@ -34,8 +34,8 @@ MAIN_DATA = {name: REGIMES[name] for name in ("exact", "fresh", "finite 2000")}
 FRESH = {"fresh": REGIMES["fresh"]}
 SAMPLE = {"finite 2000": REGIMES["finite 2000"]}
 AGREE = 0.5
-"""Proxy and direct evidence agree if the interval of their rank correlation (`twins`, `rank_correlations`) lies above
-this, and disagree if it lies below. Written before the full run."""
+"""Proxy and direct evidence agree if the interval of their rank correlation (of `twins`, seed by seed) lies above this,
+written before the full run; they disagree if it lies below."""
 CELLS = ("design", "d_model", "n_layers", "n_heads", "regime")
 """Columns that name the cell in which a routed model and a standard one are compared, seed by seed."""
 

@@ -68,9 +68,8 @@ def of_model(paths: Paths, rows: Sequence[Row]) -> Row:
     `weight` of the residual path; `preference`, the log of its ratio to a head's mean weight (0 where all are alike);
     `norm_share`, its length's share of the sum over it and the heads; `causal_share`, the share of its cut in the sum
     over it and attention (cuts below zero count as zero; NaN where a layer has none above it), `causal_share_zero` the
-    same of cuts by nothing, and
-    `branch_share` the share of attention's cut in the sum over it and the FFN; `bypass`, the residual's share as the
-    claim would have it: `weight` with a router, `causal_share` without.
+    same of cuts by nothing, and `branch_share` the share of attention's cut in the sum over it and the FFN; `bypass`,
+    the residual's share as the claim would have it: `weight` with a router, `causal_share` without.
 
     The cuts of a model's row are those of all layers' attention at once; `ffn_zero` and `ffn_mean`, of all FFNs.
     """
