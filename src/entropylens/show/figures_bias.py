@@ -9,8 +9,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from entropylens.results.statistics import Where, mean_interval, paired_contrast, select
-from entropylens.show.figures import BLACK, BLUE, LINES, ORANGE, RED, SKY, WIDTH, canvas, listing, picture, plot_seeds
+from entropylens.results.statistics import Where, paired_contrast, select
+from entropylens.show.figures import (
+    BLACK,
+    BLUE,
+    LINES,
+    ORANGE,
+    RED,
+    SKY,
+    WIDTH,
+    canvas,
+    listing,
+    picture,
+    plot_means,
+    plot_seeds,
+    size_axis,
+)
 
 BIAS = "H(pθ) − H(p_tgt)  (nats)"
 
@@ -43,43 +57,22 @@ def final_bias(rows: pd.DataFrame, smallest_effect: float) -> tuple[Figure, str]
     for ax, (title, here) in zip(grid.flat, panels, strict=False):
         ax.axhline(0, color=BLACK, linewidth=1)
         ax.axhspan(-smallest_effect, smallest_effect, color="0.8", zorder=0)
-        means = _seeds_and_interval(ax, here)
+        means = plot_means(ax, here, "bias", "d_model", LINES[0], "")
         if (here["n_samples"] > 0).all():
             sample = here.groupby("seed")["sample_bias"].first().mean()
             ax.axhline(sample, color=ORANGE, linestyle=":", linewidth=2.2)
             ax.annotate("H(p̂)", (0.02, sample), (0, -3), xycoords=("axes fraction", "data"),
                         textcoords="offset points", va="top", fontsize=9)  # fmt: skip
         ax.set_title(title.partition(":")[0])
-        words.append(f"{title}: " + ", ".join(f"d = {d} {m:+.2f}" for d, m in means.items()))
+        words.append(f"{title}: " + ", ".join(f"d = {d:g} {m:+.2f}" for d, m in means.items()))
     for ax in grid[-1]:
-        _width_axis(ax, final)
+        size_axis(ax, sorted(final["d_model"].unique()))
+        ax.set_xlabel("width, d_model")
     figure.supylabel(BIAS, fontsize=10)
     return figure, (
         f"Entropy of trained models minus that of their target, in nats, against width, one panel a kind of data. "
         f"Means over seeds: {'; '.join(words)}. Below zero would be the bias that is claimed."
     )
-
-
-def _seeds_and_interval(ax: Axes, here: pd.DataFrame) -> dict[int, float]:
-    """Draw every seed and the mean with its interval at each width; return the means."""
-    means = {}
-    for width, group in here.groupby("d_model"):
-        interval, line = mean_interval(group["bias"]), LINES[0]
-        x = float(width)  # type: ignore[arg-type]
-        ax.plot([x * 0.9] * len(group), group["bias"], "o", color=SKY, markersize=3, alpha=0.8)
-        error = [[interval.mean - interval.low], [interval.high - interval.mean]]
-        ax.errorbar(x, interval.mean, yerr=error, color=line.color, marker=line.marker, capsize=4)
-        means[int(x)] = interval.mean
-    ax.plot(list(means), list(means.values()), color=LINES[0].color, linewidth=1, alpha=0.6)
-    return means
-
-
-def _width_axis(ax: Axes, rows: pd.DataFrame) -> None:
-    widths = sorted(rows["d_model"].unique())
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(widths, [str(w) for w in widths])
-    ax.minorticks_off()
-    ax.set_xlabel("width, d_model")
 
 
 @picture
