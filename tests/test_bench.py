@@ -14,7 +14,7 @@ from entropylens.tasks.language import Language
 CONFIG = TransformerConfig(Language(3, 3), d_model=8, n_layers=bench.LAYERS)
 
 
-@pytest.mark.parametrize("rival", [bench._naive, bench._loop_on_trie])
+@pytest.mark.parametrize("rival", [bench._naive, bench._loop_on_trie, lambda c: bench._ours(c, False, logged=True)])
 def test_rivals_do_the_same_work(rival: Callable[[TransformerConfig], bench.Step]) -> None:
     bench._check_same(bench._ours(CONFIG, compiled=False), rival(CONFIG), "rival")
 
@@ -27,13 +27,15 @@ def test_other_work_is_noticed() -> None:
 
 def test_measurements_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "compiler_works", lambda: False)
-    done = list(bench.run_benchmarks([8], ["naive", "floor"], seconds=0.01))
+    done = list(bench.run_benchmarks([8], ["naive", "floor", "unlogged"], seconds=0.01))
     rows = json.loads(json.dumps(bench.as_rows(done)))
-    assert [row["versus"] for row in rows] == ["naive", "floor"]
+    assert [row["versus"] for row in rows] == ["naive", "floor", "unlogged"]
+    assert [row["name"] for row in rows] == ["full_batch_step", "full_batch_step", "logged_step"]
     for row in rows:
         assert {"name", "d_model", "versus", "ratio", "seconds"} <= set(row)
         assert row["rounds"] >= 5
         assert row["seconds"] > 0
-    naive, floor = rows
+    naive, floor, unlogged = rows
     assert naive["ratio"] == pytest.approx(naive["their_seconds"] / naive["seconds"])
     assert floor["ratio"] == pytest.approx(floor["seconds"] / floor["their_seconds"])
+    assert unlogged["ratio"] == pytest.approx(unlogged["their_seconds"] / unlogged["seconds"])

@@ -6,6 +6,7 @@ The work is one full-batch training step (loss, gradient, Adam) of M = 8 models 
     loop_on_trie  each model alone, but on the 781 prefixes: what is left is the gain from the population
     jax           the same trie and population in JAX, jit and vmap (if JAX is installed)
     floor         the matrix products that our step cannot avoid, and nothing else
+    unlogged      our step itself, against one that logs (training/recording.py): the ratio is 1 / (1 + its cost)
 
 Before anything is timed, the losses of the first steps are compared: they must agree to 5 digits. The contestants take
 turns, so that a machine that slows down slows all of them; the ratio is that of the medians.
@@ -29,9 +30,10 @@ from entropylens.tasks.targets import autoregressive_dirichlet
 from entropylens.training.data import generator
 from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
 from entropylens.training.population import Population, compiler_works, make_step
+from entropylens.training.recording import Entry
 
 WIDTHS = (8, 16, 32, 64)
-VERSUS = ("naive", "loop_on_trie", "jax", "floor")
+VERSUS = ("naive", "loop_on_trie", "jax", "floor", "unlogged")
 MEMBERS, LAYERS, LR = 8, 2, 1e-3
 
 Step = Callable[[], list[float]]
@@ -72,7 +74,7 @@ def run_benchmarks(
         for name in versus:
             if name == "jax" and importlib.util.find_spec("jax") is None:
                 continue
-            yield _compare(config, ours, name, seconds)
+            yield _compare(config, _ours(config, logged=True) if name == "unlogged" else ours, name, seconds)
 
 
 def as_rows(measurements: Sequence[Measurement]) -> list[dict[str, object]]:
@@ -86,14 +88,16 @@ def _compare(config: TransformerConfig, ours: Step, name: str, seconds: float) -
 
         theirs: Step = jax_step(_models(config), _target(config.language), config, LR)
     else:
-        theirs = {"naive": _naive, "loop_on_trie": _loop_on_trie, "floor": _floor}[name](config)
+        rivals = {"naive": _naive, "loop_on_trie": _loop_on_trie, "floor": _floor, "unlogged": _ours}
+        theirs = rivals[name](config)
     if name != "floor":
         _check_same(_ours(config), theirs, name)
     a, b = _in_turns(ours, theirs, seconds)
     mine, other = statistics.median(a), statistics.median(b)
     ratio = mine / other if name == "floor" else other / mine
     threads, compiled = torch.get_num_threads(), compiler_works()
-    return Measurement("full_batch_step", config.d_model, name, ratio, mine, other, len(a), threads, compiled)
+    work = "logged_step" if name == "unlogged" else "full_batch_step"
+    return Measurement(work, config.d_model, name, ratio, mine, other, len(a), threads, compiled)
 
 
 def _check_same(ours: Step, theirs: Step, name: str) -> None:
@@ -127,11 +131,12 @@ def _target(language: Language) -> Tensor:
     return autoregressive_dirichlet(language, seed=0).float()
 
 
-def _ours(config: TransformerConfig, compiled: bool | None = None) -> Step:
+def _ours(config: TransformerConfig, compiled: bool | None = None, logged: bool = False) -> Step:
     population = Population(config, range(MEMBERS))
     optimizer = PopulationOptimizer([OptimizerConfig("adam", lr=LR)] * MEMBERS, population.parameters)
     layout, table = TrieLayout(config.language), config.language.edges(_target(config.language)).expand(MEMBERS, -1, -1)
-    step = make_step(population, layout, optimizer, compiler_works() if compiled is None else compiled)
+    entries: list[Entry] | None = [] if logged else None
+    step = make_step(population, layout, optimizer, compiler_works() if compiled is None else compiled, entries)
     return lambda: [float(x) for x in step(table)]
 
 

@@ -179,7 +179,7 @@ def verify(
     "--width", "widths", type=int, multiple=True, help="A d_model to measure; repeatable.  [default: 8, 16, 32, 64]"
 )
 @click.option(
-    "--versus", "rivals", multiple=True, help="naive, loop_on_trie, jax or floor; repeatable.  [default: all]"
+    "--versus", "rivals", multiple=True, help="naive, loop_on_trie, jax, floor or unlogged; repeatable.  [default: all]"
 )
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="The least time for one comparison.")
 @click.option("--threads", type=int, default=None, help="PyTorch's threads.  [default: PyTorch's choice]")

@@ -38,6 +38,16 @@ def test_an_error_ends_the_others_at_once() -> None:
     assert time.monotonic() - start < 45
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_where_no_steps_are_expected_the_bar_counts_items(jobs: int, capsys: pytest.CaptureFixture[str]) -> None:
+    map_processes(square, [0, 1, 2], steps=0, jobs=jobs, label="measuring")
+    shown = capsys.readouterr().err
+    assert "measuring" in shown
+    assert "/3" in shown
+    assert "item" in shown
+    assert "step" not in shown
+
+
 def test_one_job_works_in_this_process() -> None:
     assert map_processes(square, [0, 1, 2], steps=3, jobs=1) == [0, 1, 4]
     assert map_processes(lambda _: os.getpid(), [0], steps=0, jobs=1) == [os.getpid()]  # type: ignore[arg-type, return-value]

@@ -83,8 +83,11 @@ def final_log_probs(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def artefact(run: Run) -> dict[str, Tensor]:
-    """What is kept of a run: log_probs (K, M, S), losses (steps, M), parameters (M, P), snapshot_steps (K)."""
-    return {
+    """What is kept of a run: log_probs (K, M, S), losses (steps, M), parameters (M, P), snapshot_steps (K).
+
+    And, where it was logged, the tensors of `training.recording.Log`, by their names.
+    """
+    return (vars(run.log) if run.log else {}) | {
         "log_probs": run.log_probs,
         "losses": run.losses,
         "parameters": run.parameters,

@@ -17,6 +17,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from entropylens.training.recording import reached, silent
+
+__all__ = ["active_share", "context_weights", "firing_rates", "reached", "silent"]
+
 
 def active_share(activations: Tensor, contexts: Tensor) -> Tensor:
     """The share of neurons that fire on an input, on average over inputs: (*, N, f) and weights (*, N) to (*).
@@ -31,22 +35,6 @@ def active_share(activations: Tensor, contexts: Tensor) -> Tensor:
 def firing_rates(activations: Tensor, contexts: Tensor) -> Tensor:
     """The share of inputs on which each neuron fires: (*, N, f) and weights (*, N), which sum to 1, to (*, f)."""
     return ((activations > 0).to(contexts) * contexts[..., None]).sum(-2)
-
-
-def silent(activations: Tensor, among: Tensor | None = None) -> Tensor:
-    """Which neurons fire nowhere: (*, N, f) to bool (*, f).
-
-    Args:
-        activations: after the ReLU.
-        among: the contexts that count, bool (*, N); None counts all.
-    """
-    fires = activations > 0
-    return ~(fires if among is None else fires & among[..., None]).any(-2)
-
-
-def reached(edges: Tensor) -> Tensor:
-    """The contexts that have any weight in the loss: weights on the trie (*, N, V) to bool (*, N)."""
-    return (edges > 0).any(-1)
 
 
 def context_weights(edges: Tensor) -> Tensor:

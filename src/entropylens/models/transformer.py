@@ -16,7 +16,7 @@ variants are: depth, heads, norm and variant are fields of `TransformerConfig`, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -83,7 +83,7 @@ class Trace:
     """What one forward pass went through; one entry a layer, absent branches leave their list empty."""
 
     entering: list[Tensor] = field(default_factory=list)
-    """(*, N, d) the residual stream before each layer: what its residual path carries past attention."""
+    """(*, N, d) what the residual path hands to each layer's first sum: the stream, if routed times its weight."""
     residual: list[Tensor] = field(default_factory=list)
     """(*, N, d) the residual stream after each layer."""
     attention: list[Tensor] = field(default_factory=list)
@@ -99,8 +99,14 @@ class Trace:
     paths: list[Tensor] = field(default_factory=list)
     """(*, N or 1, 1 + H) the weights of the residual path and of each head, in a routed model (models/routed.py)."""
 
+    every_position: ClassVar[bool] = True
+    """Whether entries are wanted at all N positions also where R rows would do."""
+
     def take(self, name: str, x: Tensor) -> Tensor:
-        """Keep an entry; the pass goes on with what is returned (here x itself: an intervention returns another)."""
+        """Keep an entry; the pass goes on with what is returned (here x itself: an intervention returns another).
+
+        It has gone on already when it tells of `attention` and `paths`.
+        """
         getattr(self, name).append(x)
         return x
 
@@ -279,8 +285,8 @@ class Transformer(nn.Module):
         # Products with one-hot rows, not look-ups: their gradients are products too, hence deterministic.
         x = one_hot(layout.tokens, self.token.shape[-2], self.token) @ self.token
         x = x + one_hot(layout.positions, self.position.shape[-2], self.position) @ self.position
-        if trace is not None:
-            x = layout.expand(x)  # a trace is read position by position, even where no layer mixes them
+        if trace is not None and trace.every_position:
+            x = layout.expand(x)  # such a trace is read position by position, even where no layer mixes them
         for block in self.blocks:
             x = block(x, layout, trace)
         return torch.log_softmax(self.unembed(self.norm(layout.expand(x))), dim=-1)

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, TypeVar
@@ -49,7 +49,7 @@ def map_processes(
     Args:
         function: importable by name; an exception in it is raised here.
         items: whatever can be pickled; the most expensive should come first.
-        steps: how many calls of `count_steps` are expected in all.
+        steps: how many calls of `count_steps` are expected in all; 0 counts items on the bar instead.
         jobs: processes at a time; None takes one a core; 1 starts none and works here, on one thread as they would.
         label: of the progress bar.
     """
@@ -60,12 +60,12 @@ def map_processes(
     workers = min(len(items), jobs or cores())
     with ProcessPoolExecutor(workers, context, _start_worker, (done, os.getpid())) as pool:
         futures = [pool.submit(function, item) for item in items]
-        with tqdm(total=steps, desc=label, unit="step", leave=False, disable=bar_hidden(label)) as bar:
+        with _steps_or_items(steps, len(items), label) as bar:
             pending = set(futures)
             try:
                 while pending:
                     finished, pending = wait(pending, timeout=0.2)
-                    bar.update(done.value - bar.n)
+                    bar.update(done.value - bar.n if steps else len(finished))
                     for future in finished:
                         future.result()
             except BaseException:
@@ -81,12 +81,24 @@ def _map_here(function: Callable[[Item], Result], items: Sequence[Item], steps: 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with tqdm(total=steps, desc=label, unit="step", leave=False, disable=bar_hidden(label)) as bar:
-            _bar = bar
-            return [function(item) for item in items]
+        with _steps_or_items(steps, len(items), label) as bar:
+            _bar = bar if steps else None
+            return [function(item) for item in (items if steps else _counted(items, bar))]
     finally:
         _bar = None
         torch.set_num_threads(threads)
+
+
+def _steps_or_items(steps: int, items: int, label: str) -> tqdm[Any]:
+    """A bar over steps, or, where none are expected, over items."""
+    total, unit = (steps, "step") if steps else (items, "item")
+    return tqdm(total=total, desc=label, unit=unit, leave=False, disable=bar_hidden(label))
+
+
+def _counted(items: Sequence[Item], bar: tqdm[Any]) -> Iterator[Item]:
+    for item in items:
+        yield item
+        bar.update()
 
 
 def _start_worker(done: Synchronized[int], parent: int) -> None:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from entropylens.models.layouts import Layout, TrieLayout
 from entropylens.models.transformer import Trace, Transformer, TransformerConfig
 from entropylens.training.data import Data, Tables, batches, generator
 from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
+from entropylens.training.recording import Entry, Log, measured, stack, watched
 
 COMPILE_FROM = 3e8
 """Parameters × members × steps. torch.compile costs about 20 s a shape and saves a third to a half of a step: what is
@@ -57,6 +59,8 @@ class Run:
     """The number of updates after which the loss was not finite any more, if it ever was not."""
     seconds: float
     compiled: bool
+    log: Log | None = None
+    """Of every step, if it was asked for."""
 
     def model(self, member: int) -> Transformer:
         """One trained model, as a plain module of its own."""
@@ -127,22 +131,33 @@ def compiler_works() -> bool:
 
 
 def make_step(
-    population: Population, layout: Layout, optimizer: PopulationOptimizer, compiled: bool
+    population: Population,
+    layout: Layout,
+    optimizer: PopulationOptimizer,
+    compiled: bool,
+    entries: list[Entry] | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    """A function that takes a table (M, N, V), does one update in place, and returns the losses (M,) before it."""
-    losses: Callable[[Tensor, Tensor], Tensor] = lambda theta, table: population.losses(theta, layout, table)  # noqa: E731
-    update: Callable[[Tensor, Tensor], None] = optimizer.apply
+    """A function that takes a table (M, N, V), does one update in place, and returns the losses (M,) before it.
+
+    Where there is a list of `entries`, it also adds what there is to be logged of the step.
+    """
+    theta, logged = optimizer.theta, entries is not None
+    losses: Callable[..., Any] = lambda theta, table: population.losses(theta, layout, table)  # noqa: E731
+    update: Callable[..., Any] = optimizer.apply
+    if logged:
+        losses, update = watched(population.log_conditionals, layout), measured(optimizer.apply, theta)
     if compiled:
         losses, update = torch.compile(losses, fullgraph=True, dynamic=False), torch.compile(update, dynamic=False)
-    theta = optimizer.theta
 
     def step(table: Tensor) -> Tensor:
         theta.requires_grad_(True)
-        loss = losses(theta, table)
+        loss, counts = losses(theta, table) if logged else (losses(theta, table), None)
         (grad,) = torch.autograd.grad(loss.sum(), theta)
         theta.requires_grad_(False)
-        update(grad, optimizer.columns())
-        return loss.detach()
+        norms = update(grad, optimizer.columns())
+        if entries is not None:
+            entries.append((counts, *norms))
+        return loss.detach()  # type: ignore[no-any-return]
 
     return step
 
@@ -157,6 +172,7 @@ def train(
     dtype: torch.dtype = torch.float32,
     compiled: bool | None = None,
     progress: str | Callable[[int], None] | None = None,
+    logged: bool = False,
 ) -> Run:
     """Train a population and keep log pθ at chosen steps.
 
@@ -171,6 +187,7 @@ def train(
             bits of a result depend on the machine's mood).
         progress: label of a progress bar on stderr (ENTROPYLENS_PROGRESS=0 in the environment hides it), or a function
             that is told the number of steps done since it was last called.
+        logged: whether `Run.log` is kept, of every step.
 
     Raises:
         ValueError: without members, for a target that is no distribution on the language, or snapshots out of range.
@@ -192,7 +209,8 @@ def train(
     optimizer = PopulationOptimizer([m.optimizer for m in members], theta, steps)
     streams = [batches(language, m.target, m.data, m.seed) for m in members]
     tables = Tables(language, streams, [m.data.batch_size is not None for m in members], theta)
-    step = make_step(population, layout, optimizer, compiled)
+    entries: list[Entry] = []
+    step = make_step(population, layout, optimizer, compiled, entries if logged else None)
 
     def snapshot() -> Tensor:
         with torch.no_grad():
@@ -211,6 +229,7 @@ def train(
     return Run(
         config, members, kept, torch.stack(log_probs), table, theta.cpu(),
         _first_divergence(table, log_probs[-1]), time.perf_counter() - start, compiled,
+        stack(entries) if logged else None,
     )  # fmt: skip
 
 

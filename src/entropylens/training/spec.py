@@ -72,12 +72,20 @@ class PopulationSpec:
     snapshots: tuple[int, ...] = ()
     dtype: str = "float32"
     compiled: bool | None = None
+    logged: bool = False
     design: str = "main"
     """The part of an experiment that asks for it: a label for its rows, on which training does not depend."""
 
     def canonical(self) -> str:
-        """JSON that two specifications share exactly if they ask for the same training."""
-        return json.dumps({name: value for name, value in asdict(self).items() if name != "design"}, sort_keys=True)
+        """JSON that two specifications share exactly if they ask for the same training.
+
+        `logged`, younger than the first published rows, is part of it only where it is set.
+        """
+        asked = asdict(self)
+        del asked["design"]
+        if not self.logged:
+            del asked["logged"]
+        return json.dumps(asked, sort_keys=True)
 
     def build_members(self) -> list[Member]:
         """The members with their targets drawn."""
@@ -106,4 +114,5 @@ def train_spec(spec: PopulationSpec, device: str = "cpu", progress: Callable[[in
         dtype=dtype,
         compiled=spec.compiled,
         progress=progress,
+        logged=spec.logged,
     )
