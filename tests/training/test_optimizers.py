@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
+from entropylens.training.optimizers import COLUMNS, OptimizerConfig, PopulationOptimizer, State
 
 STEPS = 50
 SGD = [
@@ -165,3 +166,59 @@ def test_bad_numbers_are_refused(fields: dict[str, Any], message: str) -> None:
 def test_one_configuration_a_member() -> None:
     with pytest.raises(ValueError, match="2 optimizers for 3 members"):
         PopulationOptimizer([OptimizerConfig()] * 2, start(3))
+
+
+@pytest.mark.parametrize("config", [SGD[0], SGD[1], ADAM[0], replace(ADAMW[1], weight_decay=0.0), RMSPROP[0]])
+def test_a_bowl_steeper_than_the_stability_edge_throws_it_out(config: OptimizerConfig) -> None:
+    """On ½ λ x², with what the gradient is divided by held at 1, as the edge assumes."""
+    sizes = []
+    for factor in (0.95, 1.05):
+        curvature = factor * config.stability_edge
+        theta = torch.ones(1, 1, dtype=torch.float64)
+        optimizer = PopulationOptimizer([replace(config, eps=0.0)], theta)
+        optimizer.step_number.fill_(1e6)  # past the bias correction
+        for _ in range(2000):
+            optimizer.second.fill_(1.0)
+            columns = optimizer.columns()
+            columns[:, COLUMNS.index("beta2")], columns[:, COLUMNS.index("1 - beta2")] = 1.0, 0.0
+            optimizer.apply(curvature * theta, columns)
+        sizes.append(float(theta.abs()))
+    assert sizes[0] < 1e-3
+    assert not sizes[1] < 1e3  # or has left the numbers
+
+
+def test_a_restored_state_goes_on_as_if_nothing_had_happened() -> None:
+    """In another order, and with members that have come to different steps."""
+    configs = POPULATIONS["mixed"]
+    theta = start(len(configs))
+    optimizer, states = PopulationOptimizer(configs, theta, STEPS), []
+    for step in range(13):
+        states.append(optimizer.state())
+        optimizer.step(gradient(theta, step))
+    order, taken = [7, 2, 4], [5, 9, 5]
+    begun = State.join([states[step][[member]] for member, step in zip(order, taken, strict=True)])
+    other = torch.zeros(3, 7, dtype=torch.float64)
+    again = PopulationOptimizer([configs[m] for m in order], other, STEPS)
+    again.restore(begun)
+    for ahead in range(3):
+        grads = [gradient(other[i : i + 1], step + ahead) for i, step in enumerate(taken)]
+        again.step(torch.cat(grads))
+    for row, (member, step) in enumerate(zip(order, taken, strict=True)):
+        assert torch.equal(other[row], states[step + 3].theta[member]), (member, step)
+
+
+def test_the_divisor_is_what_the_gradient_was_divided_by() -> None:
+    """With β₁ = 0 and no momentum, an update is η g over it."""
+    configs = [SGD[0], RMSPROP[0], OptimizerConfig("adam", lr=0.02, beta1=0.0, beta2=0.9, eps=1e-2)]
+    theta = start(3)
+    optimizer = PopulationOptimizer(configs, theta)
+    with pytest.raises(ValueError, match="before the first update"):
+        optimizer.divisor()
+    for step in range(4):
+        grad, before = gradient(theta, step), theta.clone()
+        optimizer.step(grad)
+        lr = torch.tensor([[c.lr] for c in configs], dtype=torch.float64)
+        torch.testing.assert_close(optimizer.divisor(), lr * grad / (before - theta), rtol=1e-9, atol=0)
+    second = optimizer.second_moment(optimizer.columns())
+    assert second[0].abs().max() == 0
+    assert (second[1:] > 0).all()

@@ -258,8 +258,8 @@ def test_both_number_types_start_from_the_same_point() -> None:
 @pytest.mark.parametrize(("fields", "message"), [
     ({"members": []}, "needs members"),
     ({"steps": 0}, "steps ≥ 1"),
-    ({"snapshots": [-1]}, "snapshots in 0 … 3"),
-    ({"snapshots": [4]}, "snapshots in 0 … 3"),
+    ({"snapshots": [-1]}, "snapshots and checkpoints in 0 … 3"),
+    ({"snapshots": [4]}, "snapshots and checkpoints in 0 … 3"),
     ({"members": [Member(0, torch.full((81,), 0.5))]}, "normalise"),
     ({"members": [Member(0, torch.full((9,), 1 / 9))]}, "81 entries, got 9"),
     ({"members": [Member(0, torch.full((81,), torch.nan))]}, "NaN"),

@@ -34,18 +34,24 @@ def trained(steps: int, data: Data, config: TransformerConfig = CONFIG, **fields
     return train(config, members(data), steps=steps, dtype=torch.float64, **fields)  # type: ignore[arg-type]
 
 
-def from_outside(theta: Tensor, config: TransformerConfig, table: Tensor) -> tuple[list[int], list[int], float]:
-    """Dead and unreached neurons of each layer by counting contexts, and the gradient's norm, of one model."""
+def from_outside(
+    theta: Tensor, config: TransformerConfig, table: Tensor
+) -> tuple[list[int], list[int], list[float], float]:
+    """Of one model, by counting contexts: dead and unreached neurons and the active share of each layer; and the
+    gradient's norm."""
     model, trace = rebuild(config, theta), Trace()
     loss = -(table * model(TRIE, trace)).sum()
     gradient = torch.autograd.grad(loss, list(model.parameters()))
-    dead, unreached = [], []
+    dead, unreached, active = [], [], []
     for neurons in trace.neurons:
         fires = [{i for i, on in enumerate(context) if on > 0} for context in neurons.tolist()]
         there = [f for f, weights in zip(fires, table.tolist(), strict=True) if any(w > 0 for w in weights)]
         dead.append(neurons.shape[1] - len(set().union(*fires)))
         unreached.append(neurons.shape[1] - len(set().union(*there)))
-    return dead, unreached, float(torch.cat([g.flatten() for g in gradient]).norm())
+        weights = [sum(w) for w in table.tolist()]
+        share = [len(f) / neurons.shape[1] for f in fires]
+        active.append(sum(w * s for w, s in zip(weights, share, strict=True)) / sum(weights))
+    return dead, unreached, active, float(torch.cat([g.flatten() for g in gradient]).norm())
 
 
 @pytest.mark.parametrize("data", [Data("exact"), Data("fresh", batch_size=3)])
@@ -60,9 +66,10 @@ def test_every_entry_is_that_of_the_parameters_before_the_update(data: Data, var
     for step in range(STEPS):
         for i, stream in enumerate(streams):
             table = LANGUAGE.edges(next(stream))
-            dead, unreached, norm = from_outside(thetas[step][i], config, table)
+            dead, unreached, active, norm = from_outside(thetas[step][i], config, table)
             assert run.log.dead[step, i].tolist() == dead
             assert run.log.unreached[step, i].tolist() == unreached
+            assert run.log.active[step, i].tolist() == pytest.approx(active, rel=1e-9)
             assert float(run.log.grad_norm[step, i]) == pytest.approx(norm, rel=1e-9)
             moved = float((thetas[step + 1][i] - thetas[step][i]).norm())
             assert float(run.log.update_norm[step, i]) == pytest.approx(moved, rel=1e-9)
@@ -103,5 +110,30 @@ def test_a_specification_asks_for_it_and_an_old_key_stays_what_it_was() -> None:
     assert "logged" not in spec.canonical()
     assert logged.canonical() != spec.canonical()
     kept = artefact(train_spec(logged))
-    assert {"dead", "unreached", "grad_norm", "update_norm", "losses", "parameters"} <= kept.keys()
+    wanted = {"dead", "unreached", "active", "grad_norm", "update_norm", "second", "losses", "parameters"}
+    assert wanted <= kept.keys()
     assert not {"dead", "unreached"} & artefact(train_spec(spec)).keys()
+
+
+def test_the_second_moment_is_what_adam_divides_by() -> None:
+    """One step of Adam: v̂ is the squared gradient, and so is its sum; SGD has none."""
+    run = trained(3, Data("exact"), logged=True)
+    assert run.log is not None
+    torch.testing.assert_close(run.log.second[0], run.log.grad_norm[0].square())
+    one = replace(members(Data("exact"))[0], optimizer=OptimizerConfig("sgd", lr=0.1))
+    plain = train(CONFIG, [one], steps=2, logged=True)
+    assert plain.log is not None
+    assert plain.log.second.tolist() == [[0.0], [0.0]]
+
+
+def test_sharpness_is_logged_every_so_many_steps_and_changes_nothing() -> None:
+    plain, probed = (trained(7, Data("exact"), sharpness_every=k) for k in (0, 3))
+    assert torch.equal(plain.losses, probed.losses)
+    assert plain.sharpness is None
+    assert probed.sharpness is not None
+    assert probed.sharpness.steps == [0, 3, 6]
+    assert probed.sharpness.value[0].isnan().all()  # nothing has been divided by yet
+    assert probed.sharpness.value[1:].isfinite().all()
+    spec = PopulationSpec(CONFIG, (MemberSpec(0, TargetSpec("sparse", 0, k=5)),), steps=2)
+    assert replace(spec, sharpness_every=1).canonical() != spec.canonical()
+    assert {"sharpness_steps", "sharpness_value", "sharpness_error"} <= artefact(probed).keys()

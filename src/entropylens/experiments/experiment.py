@@ -85,11 +85,14 @@ def final_log_probs(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def artefact(run: Run) -> dict[str, Tensor]:
     """What is kept of a run: log_probs (K, M, S), losses (steps, M), parameters (M, P), snapshot_steps (K).
 
-    And, where it was logged, the tensors of `training.recording.Log`, by their names.
+    And, where it was logged, the tensors of `training.recording.Log`, by their names; where sharpness was, those of
+    `training.sharpness.SharpnessLog`, as sharpness_steps, sharpness_value and sharpness_error.
     """
-    return (vars(run.log) if run.log else {}) | {
+    kept = {
         "log_probs": run.log_probs,
         "losses": run.losses,
         "parameters": run.parameters,
         "snapshot_steps": torch.tensor(run.snapshot_steps),
     }
+    sharp = {} if run.sharpness is None else vars(run.sharpness)
+    return kept | (vars(run.log) if run.log else {}) | {f"sharpness_{k}": torch.as_tensor(x) for k, x in sharp.items()}

@@ -92,6 +92,8 @@ class Trace:
     """(*, N, H, D) A v, what each head has gathered before W_O."""
     mixed: list[Tensor] = field(default_factory=list)
     """(*, N, d) what attention (or the average) adds to the stream."""
+    drives: list[Tensor] = field(default_factory=list)
+    """(*, N, f) what reaches each neuron of the FFN, before its ReLU."""
     neurons: list[Tensor] = field(default_factory=list)
     """(*, N, f) ReLU activations of the FFN."""
     recalled: list[Tensor] = field(default_factory=list)
@@ -204,7 +206,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, trace: Trace | None) -> Tensor:
         """(*, N, d) to (*, N, d)."""
-        neurons: Tensor = _Relu.apply(self.keys(x))  # type: ignore[no-untyped-call]
+        drives = self.keys(x)
+        if trace is not None:
+            drives = trace.take("drives", drives)
+        neurons: Tensor = _Relu.apply(drives)  # type: ignore[no-untyped-call]
         if trace is not None:
             neurons = trace.take("neurons", neurons)
         recalled: Tensor = self.values(neurons)

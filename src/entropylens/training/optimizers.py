@@ -51,6 +51,17 @@ class OptimizerConfig:
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be below 1, got {getattr(self, name)}")
 
+    @property
+    def stability_edge(self) -> float:
+        """The sharpness above which a quadratic bowl throws this optimizer out, at its full learning rate.
+
+        2 (1 + μ)/η for a heavy ball, 2 (1 + β₁)/((1 − β₁) η) for Adam's average of gradients; where the gradient is
+        divided by √v̂ + ε it holds for the Hessian that is preconditioned by that (Cohen et al., 2207.14484).
+        """
+        if self.name in ("adam", "adamw"):
+            return 2 * (1 + self.beta1) / ((1 - self.beta1) * self.lr)
+        return 2 * (1 + self.momentum) / self.lr
+
 
 COLUMNS = (
     "lr", "momentum", "beta1", "beta2", "eps", "weight_decay", "1 - beta1", "1 - beta2", "1 - beta1^t", "1 - beta2^t",
@@ -111,6 +122,30 @@ def _adam(r: Rows, g: Tensor) -> None:
 RULES: dict[str, Callable[[Rows], None]] = {"sgd": sgd, "rmsprop": rmsprop, "adam": adam, "adamw": adamw}
 
 
+@dataclass(frozen=True)
+class State:
+    """What a training can be taken up from, a row for each member."""
+
+    theta: Tensor
+    """(M, P) parameters."""
+    first: Tensor
+    """(M, P) first moment, or momentum."""
+    second: Tensor
+    """(M, P) second moment, without its bias correction."""
+    updates: Tensor
+    """(M) float64: how many have been done."""
+
+    def __getitem__(self, members: Sequence[int] | slice) -> State:
+        """The state of some members, in the order asked for; copies."""
+        return State(*(part[members].clone() for part in (self.theta, self.first, self.second, self.updates)))
+
+    @staticmethod
+    def join(states: Sequence[State]) -> State:
+        """The members of several states, one after the other."""
+        parts = zip(*((s.theta, s.first, s.second, s.updates) for s in states), strict=True)
+        return State(*(torch.cat(part) for part in parts))
+
+
 class PopulationOptimizer:
     """Updates parameters (M, P) in place, each row by its own rule and hyper-parameters.
 
@@ -125,10 +160,12 @@ class PopulationOptimizer:
             raise ValueError(f"{len(configs)} optimizers for {len(theta)} members")
         self.theta, self.steps = theta, steps
         self.first, self.second = torch.zeros_like(theta), torch.zeros_like(theta)
-        self.step_number = torch.zeros((), dtype=torch.float64, device=theta.device)
+        self.step_number = torch.zeros(len(theta), dtype=torch.float64, device=theta.device)
         names = [name for name in asdict(configs[0]) if name != "name"]
         table = torch.tensor([[getattr(c, name) for name in names] for c in configs], dtype=torch.float64)
         self._hyper = dict(zip(names, table.to(theta.device).unbind(1), strict=True))
+        self._unbiased = torch.tensor([[c.name in ("adam", "adamw")] for c in configs], device=theta.device)
+        self._divides = torch.tensor([[c.name != "sgd"] for c in configs], device=theta.device)
         self._groups: list[tuple[Callable[[Rows], None], slice]] = []
         for rule, run in groupby(enumerate(configs), key=lambda pair: pair[1].name):
             members = [i for i, _ in run]
@@ -155,6 +192,37 @@ class PopulationOptimizer:
         """One update with the gradients (M, P) and what `columns` returned."""
         for rule, rows in self._groups:
             rule(Rows(self.theta[rows], grad[rows], self.first[rows], self.second[rows], columns[rows]))
+
+    def second_moment(self, columns: Tensor) -> Tensor:
+        """What an update under these columns divides by, before the root is taken and ε added, (M, P); zero for SGD."""
+        correction = columns[:, COLUMNS.index("1 - beta2^t"), None]
+        return torch.where(self._unbiased, self.second / correction, self.second)
+
+    def divisor(self) -> Tensor:
+        """√v̂ + ε of the last update, (M, P); 1 for SGD.
+
+        Raises:
+            ValueError: before the first update.
+        """
+        if not bool((self.step_number > 0).all()):
+            raise ValueError("there is no divisor before the first update")
+        h = self._hyper
+        correction = torch.where(self._unbiased[:, 0], 1 - h["beta2"] ** self.step_number, 1.0)[:, None]
+        root = (self.second / correction.to(self.second)).sqrt() + h["eps"].to(self.second)[:, None]
+        return torch.where(self._divides, root, torch.ones_like(root))
+
+    def state(self) -> State:
+        """All that the next update depends on but the gradient; a copy."""
+        return State(self.theta, self.first, self.second, self.step_number)[:]
+
+    def restore(self, state: State) -> None:
+        """Go on from a state, in place."""
+        for mine, other in zip(
+            (self.theta, self.first, self.second, self.step_number),
+            (state.theta, state.first, state.second, state.updates),
+            strict=True,
+        ):
+            mine.copy_(other)
 
     def step(self, grad: Tensor) -> None:
         """One update with the gradients (M, P)."""

@@ -23,9 +23,11 @@ from tqdm import tqdm
 
 from entropylens.models.layouts import Layout, TrieLayout
 from entropylens.models.transformer import Trace, Transformer, TransformerConfig
+from entropylens.tasks.language import Language
 from entropylens.training.data import Data, Tables, batches, generator
-from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
-from entropylens.training.recording import Entry, Log, measured, stack, watched
+from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer, State
+from entropylens.training.recording import Activity, Entry, Log, activity, measured, stack, watched
+from entropylens.training.sharpness import Probe, SharpnessLog
 
 COMPILE_FROM = 3e8
 """Parameters × members × steps. torch.compile costs about 20 s a shape and saves a third to a half of a step: what is
@@ -61,6 +63,10 @@ class Run:
     compiled: bool
     log: Log | None = None
     """Of every step, if it was asked for."""
+    sharpness: SharpnessLog | None = None
+    """Of every k-th step, if it was asked for."""
+    checkpoints: dict[int, State] = field(default_factory=dict)
+    """Number of updates to the state after them, where it was asked for."""
 
     def model(self, member: int) -> Transformer:
         """One trained model, as a plain module of its own."""
@@ -136,16 +142,17 @@ def make_step(
     optimizer: PopulationOptimizer,
     compiled: bool,
     entries: list[Entry] | None = None,
+    watch: Callable[[Layout, Tensor], Activity] = activity,
 ) -> Callable[[Tensor], Tensor]:
     """A function that takes a table (M, N, V), does one update in place, and returns the losses (M,) before it.
 
-    Where there is a list of `entries`, it also adds what there is to be logged of the step.
+    Where there is a list of `entries`, it also adds what there is to be logged of the step, by the trace `watch`.
     """
     theta, logged = optimizer.theta, entries is not None
     losses: Callable[..., Any] = lambda theta, table: population.losses(theta, layout, table)  # noqa: E731
     update: Callable[..., Any] = optimizer.apply
     if logged:
-        losses, update = watched(population.log_conditionals, layout), measured(optimizer.apply, theta)
+        losses, update = watched(population.log_conditionals, layout, watch), measured(optimizer)
     if compiled:
         losses, update = torch.compile(losses, fullgraph=True, dynamic=False), torch.compile(update, dynamic=False)
 
@@ -173,6 +180,8 @@ def train(
     compiled: bool | None = None,
     progress: str | Callable[[int], None] | None = None,
     logged: bool = False,
+    sharpness_every: int = 0,
+    checkpoints: Iterable[int] = (),
 ) -> Run:
     """Train a population and keep log pθ at chosen steps.
 
@@ -188,29 +197,33 @@ def train(
         progress: label of a progress bar on stderr (ENTROPYLENS_PROGRESS=0 in the environment hides it), or a function
             that is told the number of steps done since it was last called.
         logged: whether `Run.log` is kept, of every step.
+        sharpness_every: before every so many updates, the first included, the loss's sharpness is measured; 0: never.
+        checkpoints: numbers of updates after which the state is kept.
 
     Raises:
-        ValueError: without members, for a target that is no distribution on the language, or snapshots out of range.
+        ValueError: without members, for a target that is no distribution on the language, or for snapshots or
+            checkpoints out of range.
 
     A member whose loss stops being finite is named in a warning and in `Run.diverged_at`; the others go on unharmed.
     """
-    kept = sorted({*snapshots, steps})
-    if not members or steps < 1 or not set(kept) <= set(range(steps + 1)):
-        raise ValueError(f"needs members, steps ≥ 1 and snapshots in 0 … {steps}; got {len(members)} members, {kept}")
+    kept, stops = sorted({*snapshots, steps}), set(checkpoints)
+    if not members or steps < 1 or not {*kept, *stops} <= set(range(steps + 1)):
+        raise ValueError(
+            f"needs members, steps ≥ 1, and snapshots and checkpoints in 0 … {steps}; got {len(members)} members, "
+            f"snapshots {kept}, checkpoints {sorted(stops)}"
+        )
     language = config.language
-    for member in members:
-        if member.target.dim() != 1:
-            raise ValueError(f"a member has one target, (S,); got shape {tuple(member.target.shape)}")
-        language.check(member.target)
+    _check_targets(language, members)
     population = Population(config, [m.seed for m in members], device, dtype)
     if compiled is None:
         compiled = population.parameters.numel() * steps >= COMPILE_FROM and compiler_works()
     theta, layout = population.parameters, TrieLayout(language, device)
     optimizer = PopulationOptimizer([m.optimizer for m in members], theta, steps)
-    streams = [batches(language, m.target, m.data, m.seed) for m in members]
-    tables = Tables(language, streams, [m.data.batch_size is not None for m in members], theta)
+    tables = tables_of(language, members, theta)
     entries: list[Entry] = []
     step = make_step(population, layout, optimizer, compiled, entries if logged else None)
+    probe = Probe(population.losses, optimizer, TrieLayout(language, device, differentiable_twice=True))
+    states = {0: optimizer.state()} if 0 in stops else {}
 
     def snapshot() -> Tensor:
         with torch.no_grad():
@@ -219,9 +232,13 @@ def train(
 
     start, log_probs, losses = time.perf_counter(), [snapshot()] if kept[0] == 0 else [], []
     for number in _bar(range(1, steps + 1), progress):
+        if sharpness_every and (number - 1) % sharpness_every == 0:
+            probe(number - 1, tables.table)
         losses.append(step(tables.table))
         if number in kept:
             log_probs.append(snapshot())
+        if number in stops:
+            states[number] = optimizer.state()
         tables.advance()
         if callable(progress):
             progress(1)
@@ -229,8 +246,21 @@ def train(
     return Run(
         config, members, kept, torch.stack(log_probs), table, theta.cpu(),
         _first_divergence(table, log_probs[-1]), time.perf_counter() - start, compiled,
-        stack(entries) if logged else None,
+        stack(entries) if logged else None, probe.log() if sharpness_every else None, states,
     )  # fmt: skip
+
+
+def tables_of(language: Language, members: Sequence[Member], like: Tensor) -> Tables:
+    """The weights on the trie that members are trained with, in the number type of `like` and on its device."""
+    streams = [batches(language, m.target, m.data, m.seed) for m in members]
+    return Tables(language, streams, [m.data.batch_size is not None for m in members], like)
+
+
+def _check_targets(language: Language, members: Sequence[Member]) -> None:
+    for member in members:
+        if member.target.dim() != 1:
+            raise ValueError(f"a member has one target, (S,); got shape {tuple(member.target.shape)}")
+        language.check(member.target)
 
 
 def _first_divergence(losses: Tensor, final: Tensor) -> list[int | None]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from entropylens.models.layouts import Layout
 from entropylens.models.transformer import Trace
+from entropylens.training.optimizers import PopulationOptimizer
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,17 @@ class Log:
     """(steps, M, L) int16: neurons that fire in no context at all."""
     unreached: Tensor
     """(steps, M, L) int16: neurons that fire in no context that has weight in the step's loss, the dead included."""
+    active: Tensor
+    """(steps, M, L): share of neurons that fire, on average over contexts, weighted as by the step's loss."""
     grad_norm: Tensor
     """(steps, M) Euclidean norm of the gradient, nats per unit of a parameter."""
     update_norm: Tensor
     """(steps, M) Euclidean norm of the update; over `grad_norm` it is the effective step size."""
+    second: Tensor
+    """(steps, M) sum of the second moment v̂ that the update divides by, which knows the step's gradient; 0 for SGD.
+
+    Where the squared `grad_norm` is above it, v̂ lags behind the gradient; in a steady state the two are equal.
+    """
 
 
 def silent(activations: Tensor, among: Tensor | None = None) -> Tensor:
@@ -51,68 +59,85 @@ def reached(edges: Tensor) -> Tensor:
 
 @dataclass
 class Activity(Trace):
-    """A trace that keeps of each layer how many neurons were silent, and nothing else.
+    """A trace that keeps of each layer how many neurons were silent, what share fired, and nothing else.
 
     Args:
         layout: where the model runs.
-        among: the contexts that carry weight, (M, N).
+        contexts: the weight of each context in the loss, (M, N).
     """
 
     layout: Layout | None = None
-    among: Tensor | None = None
+    contexts: Tensor | None = None
     counts: list[Tensor] = field(default_factory=list)
-    """(M, 2) a layer: dead, and unreached."""
+    """(M, 3) a layer: dead, unreached, and the share active."""
     every_position = False
 
     def take(self, name: str, x: Tensor) -> Tensor:
         """Count the neurons that are silent in x, if x is their activations."""
         if name == "neurons":
-            assert self.layout is not None
-            here = self.layout.expand(x.detach())
-            self.counts.append(torch.stack([silent(here).sum(-1), silent(here, self.among).sum(-1)], dim=-1))
+            self.count(x)
         return x
 
+    def count(self, neurons: Tensor) -> None:
+        """Keep the counts of one layer's activations, (M, R or N, f)."""
+        assert self.layout is not None
+        assert self.contexts is not None
+        here, weights = self.layout.expand(neurons.detach()), self.contexts
+        fires = (here > 0).to(weights).mean(-1)
+        active = (fires * weights).sum(-1) / weights.sum(-1)
+        counts = [silent(here).sum(-1), silent(here, weights > 0).sum(-1)]
+        self.counts.append(torch.stack([*(c.to(active) for c in counts), active], dim=-1))
 
-Entry = tuple[Tensor, Tensor, Tensor]
-"""What a step leaves: counts (M, L, 2), and the norms of gradient and update, (M)."""
+
+def activity(layout: Layout, contexts: Tensor) -> Activity:
+    """A trace that watches and does nothing else."""
+    return Activity(layout=layout, contexts=contexts)
+
+
+Entry = tuple[Tensor, Tensor, Tensor, Tensor]
+"""What a step leaves: counts (M, L, 3), the norms of gradient and update, and the second moment's sum, (M)."""
 
 
 def stack(entries: Sequence[Entry]) -> Log:
     """The log of all steps."""
-    counts, gradients, updates = (torch.stack(parts).cpu() for parts in zip(*entries, strict=True))
-    dead, unreached = counts.to(torch.int16).unbind(-1)
-    return Log(dead, unreached, gradients, updates)
+    counts, gradients, updates, second = (torch.stack(parts).cpu() for parts in zip(*entries, strict=True))
+    dead, unreached, active = counts.unbind(-1)
+    return Log(dead.to(torch.int16), unreached.to(torch.int16), active, gradients, updates, second)
 
 
 Losses = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Parameters (M, P) and weights on the trie (M, N, V) to losses (M) and counts (M, L, 2)."""
 
 
-def watched(conditionals: Callable[[Tensor, Layout, Trace], Tensor], layout: Layout) -> Losses:
+def watched(
+    conditionals: Callable[[Tensor, Layout, Trace], Tensor],
+    layout: Layout,
+    watch: Callable[[Layout, Tensor], Activity],
+) -> Losses:
     """Losses that count silent neurons on the way.
 
     Args:
         conditionals: `Population.log_conditionals`.
         layout: the trie.
+        watch: makes the trace of a pass from the layout and the contexts' weights, (M, N).
     """
 
     def losses(theta: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-        activity = Activity(layout=layout, among=reached(table))
-        loss = -(table * conditionals(theta, layout, activity)).sum((-2, -1))
-        counts = torch.stack(activity.counts, dim=1) if activity.counts else table.new_zeros(len(table), 0, 2)
+        trace = watch(layout, table.sum(-1))
+        loss = -(table * conditionals(theta, layout, trace)).sum((-2, -1))
+        counts = torch.stack(trace.counts, dim=1) if trace.counts else table.new_zeros(len(table), 0, 3)
         return loss, counts
 
     return losses
 
 
-def measured(
-    apply: Callable[[Tensor, Tensor], None], theta: Tensor
-) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """An update of theta (M, P) in place that returns the norms of the gradient and of itself, (M) each."""
+def measured(optimizer: PopulationOptimizer) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """An update in place that returns the norms of gradient and update, and the second moment's sum, (M) each."""
 
-    def update(grad: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        before = theta.clone()
-        apply(grad, columns)
-        return grad.norm(dim=1), (theta - before).norm(dim=1)
+    def update(grad: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        before = optimizer.theta.clone()
+        optimizer.apply(grad, columns)
+        moved = (optimizer.theta - before).norm(dim=1)
+        return grad.norm(dim=1), moved, optimizer.second_moment(columns).sum(1)
 
     return update

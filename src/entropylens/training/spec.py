@@ -73,18 +73,20 @@ class PopulationSpec:
     dtype: str = "float32"
     compiled: bool | None = None
     logged: bool = False
+    sharpness_every: int = 0
     design: str = "main"
     """The part of an experiment that asks for it: a label for its rows, on which training does not depend."""
 
     def canonical(self) -> str:
         """JSON that two specifications share exactly if they ask for the same training.
 
-        `logged`, younger than the first published rows, is part of it only where it is set.
+        What is younger than the first published rows is part of it only where it is set.
         """
         asked = asdict(self)
         del asked["design"]
-        if not self.logged:
-            del asked["logged"]
+        for younger in ("logged", "sharpness_every"):
+            if not asked[younger]:
+                del asked[younger]
         return json.dumps(asked, sort_keys=True)
 
     def build_members(self) -> list[Member]:
@@ -115,4 +117,5 @@ def train_spec(spec: PopulationSpec, device: str = "cpu", progress: Callable[[in
         compiled=spec.compiled,
         progress=progress,
         logged=spec.logged,
+        sharpness_every=spec.sharpness_every,
     )

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from entropylens.measures.sharpness import Losses, hessian_product, sharpness
 from entropylens.models.layouts import TrieLayout
 from entropylens.models.transformer import TransformerConfig
 from entropylens.tasks.language import Language
 from entropylens.tasks.targets import autoregressive_dirichlet
 from entropylens.training.optimizers import OptimizerConfig
 from entropylens.training.population import Member, Population, train
+from entropylens.training.sharpness import Losses, hessian_product, sharpness
 
 LANGUAGE = Language(2, 3)
 CONFIG = TransformerConfig(LANGUAGE, d_model=2, n_layers=1, n_heads=1, d_ff=3)
@@ -114,3 +114,15 @@ def test_models_do_not_disturb_each_other() -> None:
 def test_what_makes_no_sense_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="positive throughout"):
         sharpness(lambda theta: theta.square().sum(1), torch.zeros(1, 2), **settings)  # type: ignore[arg-type]
+
+
+def test_a_direction_found_nearby_saves_iterations() -> None:
+    losses, theta = of_models()
+    far = sharpness(losses, theta, iterations=60)
+    eigenvalues, vectors = torch.linalg.eigh(dense(losses, theta))
+    along = (vectors[:, :, -1] * far.direction).sum(1).abs()
+    torch.testing.assert_close(along, torch.ones_like(along), rtol=0, atol=1e-6)
+    moved = theta + 1e-3 * torch.randn(theta.shape, generator=torch.Generator().manual_seed(1), dtype=theta.dtype)
+    exact = torch.linalg.eigvalsh(dense(losses, moved))[:, -1]
+    warm, cold = (sharpness(losses, moved, iterations=4, start=s) for s in (far.direction, None))
+    assert ((warm.value - exact).abs() < 0.05 * (cold.value - exact).abs()).all()
