@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from entropylens.measures.regularised import escort
-from entropylens.show import checks, checks_alpha, checks_ffn, checks_paths
+from entropylens.show import checks, checks_alpha, checks_ffn, checks_neurons, checks_paths
 
 Answer = Callable[..., Any]
 
@@ -94,6 +94,9 @@ RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
     (checks_paths.check_join, joined),
     (checks_paths.check_cut, lambda e, b, a: float((e * (b - a)).sum())),
     (checks_paths.check_rename, lambda old, new: new[0] / old[0] * old[1:] / new[1:]),
+    (checks_neurons.check_active, lambda x, w: float((x > 0).double().mean(1) @ w)),
+    (checks_neurons.check_unreached, lambda x, w: ~(x[w > 0] > 0).any(0)),
+    (checks_neurons.check_promoted, lambda w2, u: (w2 @ u) - (w2 @ u).mean(1, keepdim=True)),
     (checks_alpha.check_escort, escort),
     (checks_alpha.check_share, share),
     (checks_alpha.check_unseen, lambda q, t, seen: 1 - q[~seen].sum() / t[~seen].sum()),
@@ -130,6 +133,16 @@ WRONG: list[tuple[Callable[[Answer], None], Answer, str]] = [
     (checks_paths.check_join, lambda x, o, r: x + (r[1:].softmax(0)[:, None] * o).sum(1), "over all 1 + H paths"),
     (checks_paths.check_join, lambda x, o, r: joined(x, o, r) + 0.1 * (r == 0).all(), "With all logits 0"),
     (checks_paths.check_cut, lambda e, b, a: float((e * (a - b)).sum()), "The sign"),
+    (checks_neurons.check_active, lambda x, w: float((x > 0).double().mean()), "count alike"),  # noqa: ARG005
+    (checks_neurons.check_active, lambda x, w: float(x.mean(1) @ w), "not the share"),
+    (checks_neurons.check_active, lambda x, w: float((x > 0).double().sum(1) @ w), "Divide by how many"),
+    (checks_neurons.check_active, lambda x, w: float((x <= 0).double().mean(1) @ w), "silent ones"),
+    (checks_neurons.check_unreached, lambda x, w: ~(x > 0).any(0), "That is dead"),  # noqa: ARG005
+    (checks_neurons.check_unreached, lambda x, w: (x[w > 0] > 0).any(0), "Turn it round"),
+    (checks_neurons.check_unreached, lambda x, w: ~(x[w > 0] > 0).all(0), "in none of the reached"),
+    (checks_neurons.check_promoted, lambda w2, u: w2 @ u, "common part"),
+    (checks_neurons.check_promoted, lambda w2, u: (w2 @ u) - (w2 @ u).mean(0), "mean over neurons"),
+    (checks_neurons.check_promoted, lambda w2, u: (w2 @ u).softmax(1), "Stay with logits"),
     (checks_paths.check_cut, lambda _, b, a: float((b - a).mean()), "average edge"),
     (checks_paths.check_cut, lambda _, b, a: float((b.exp() * (b - a)).sum()), "target's edges"),
     (checks_paths.check_cut, lambda e, b, a: float((e * (b - a)).sum()) + bool((a == b).all()), "it should be 0"),

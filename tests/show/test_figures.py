@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from IPython.core.formatters import format_display_data
@@ -95,3 +96,11 @@ def test_a_canvas_has_its_panels_one_above_the_other() -> None:
 @pytest.mark.parametrize(("words", "told"), [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")])
 def test_a_listing_reads_like_a_sentence(words: list[str], told: str) -> None:
     assert figures.listing(words) == told
+
+
+def test_contrasts_are_told_with_their_intervals() -> None:
+    table = pd.DataFrame({"contrast": ["a", "b"], "effect": [0.1, -0.2], "low": [0.0, -0.3], "high": [0.2, -0.1]})
+    other = table.assign(effect=[0.05, 0.05], low=[0.0, 0.0], high=[0.1, 0.1])
+    alt = figures.contrasts({"proxy": table, "direct": other}, "growth", 0.05).alt
+    assert "proxy: a +0.100 (+0.000 to +0.200), b -0.200 (-0.300 to -0.100)" in alt
+    assert "direct: a +0.050 (+0.000 to +0.100), b +0.050" in alt

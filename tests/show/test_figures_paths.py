@@ -51,14 +51,6 @@ def test_agreement_tells_its_ranges_and_what_is_of_another_depth(rows: pd.DataFr
     assert "20 pairs, of which 2 are of another depth" in alt
 
 
-def test_contrasts_are_told_with_their_intervals() -> None:
-    table = pd.DataFrame({"contrast": ["a", "b"], "effect": [0.1, -0.2], "low": [0.0, -0.3], "high": [0.2, -0.1]})
-    other = table.assign(effect=[0.05, 0.05], low=[0.0, 0.0], high=[0.1, 0.1])
-    alt = draw.contrasts({"proxy": table, "direct": other}, "growth", 0.05).alt
-    assert "proxy: a +0.100 (+0.000 to +0.200), b -0.200 (-0.300 to -0.100)" in alt
-    assert "direct: a +0.050 (+0.000 to +0.100), b +0.050" in alt
-
-
 def test_edges_are_as_wide_as_their_contribution_on_one_scale(rows: pd.DataFrame) -> None:
     """The widest edge of all models sets the scale; what is below zero is a hair."""
     edges = select(rows, {"router": "none", "regime": "fresh", "seed": 0})

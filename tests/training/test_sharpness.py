@@ -119,7 +119,7 @@ def test_what_makes_no_sense_is_refused(settings: dict[str, object]) -> None:
 def test_a_direction_found_nearby_saves_iterations() -> None:
     losses, theta = of_models()
     far = sharpness(losses, theta, iterations=60)
-    eigenvalues, vectors = torch.linalg.eigh(dense(losses, theta))
+    _, vectors = torch.linalg.eigh(dense(losses, theta))
     along = (vectors[:, :, -1] * far.direction).sum(1).abs()
     torch.testing.assert_close(along, torch.ones_like(along), rtol=0, atol=1e-6)
     moved = theta + 1e-3 * torch.randn(theta.shape, generator=torch.Generator().manual_seed(1), dtype=theta.dtype)

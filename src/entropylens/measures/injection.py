@@ -33,8 +33,8 @@ class Detection:
     """Event-free steps that were searched, over all copies of the traces."""
 
 
-def spike_shape(amplitude: float, rise: int = 10, fall: float = 30.0, growth: float = 4.0) -> Floats:
-    """A loss spike, (rise + 5 · fall): exponential growth to the amplitude, nats, then exponential decay.
+def spike_shape(amplitude: float, rise: int = 5, fall: float = 10.0, growth: float = 4.0) -> Floats:
+    """A loss spike, (rise + 4 · fall): exponential growth to the amplitude, nats, exponential decay, and zero.
 
     Args:
         amplitude: of the peak, which is the last step of the rise.
@@ -45,7 +45,8 @@ def spike_shape(amplitude: float, rise: int = 10, fall: float = 30.0, growth: fl
     if rise < 1 or not fall > 0 or not growth > 0:
         raise ValueError(f"a spike rises and falls in one step or more, and grows; got {rise}, {fall}, {growth}")
     up = np.expm1(growth * np.arange(1, rise + 1) / rise) / np.expm1(growth)
-    return np.asarray(amplitude * np.append(up, np.exp(-np.arange(1, int(5 * fall) + 1) / fall)))
+    down = np.exp(-np.arange(1, int(4 * fall)) / fall)
+    return np.asarray(amplitude * np.concatenate([up, down, [0.0]]))
 
 
 def jump_shape(neurons: int, fall: float | None = None, length: int = 100) -> Floats:
@@ -101,7 +102,7 @@ def roc(
     Args:
         traces: real ones, (R, steps).
         rules: with the thresholds to compare; all get the same injections.
-        shape: of the event, (n) steps from its onset on: `spike_shape` or `jump_shape`.
+        shape: of the event, (n) steps from its onset on, finite: `spike_shape` or `jump_shape`.
         free: which steps are free of events, (R, steps).
         tolerance: how many steps the onset may be off.
         copies: how often each trace is filled with events anew.
@@ -113,6 +114,8 @@ def roc(
     traces, free, shape = np.asarray(traces, dtype=np.float64), np.asarray(free), np.asarray(shape, dtype=np.float64)
     if traces.ndim != 2 or traces.shape != free.shape or free.dtype != np.bool_ or shape.ndim != 1:
         raise ValueError(f"needs traces and free steps (R, steps), got {traces.shape} and {free.shape} {free.dtype}")
+    if not np.isfinite(shape).all():
+        raise ValueError("a shape needs to be finite")
     if tolerance < 0 or copies < 1:
         raise ValueError(f"a tolerance has no sign, and one copy is the least; got {tolerance} and {copies}")
     rng = np.random.default_rng(seed)

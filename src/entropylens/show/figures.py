@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec
 
@@ -156,3 +156,31 @@ def size_axis(ax: Axes, sizes: Sequence[float]) -> None:
 def listing(words: Sequence[str]) -> str:
     """Join words as in a sentence: "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+@picture
+def contrasts(tables: Mapping[str, pd.DataFrame], label: str, smallest: float) -> tuple[Figure, str]:
+    """Exploratory contrasts with their intervals, one a line, in each of several measures of one unit.
+
+    Args:
+        tables: for each measure what `results.statistics.explore` returned, of the same contrasts.
+        label: of the axis, with its unit.
+        smallest: half the width of the grey band, in the same unit.
+    """
+    names = next(iter(tables.values()))["contrast"].tolist()
+    figure, (ax,) = canvas(height=1.0 + 0.34 * len(names))
+    ax.axvline(0, color=BLACK, linewidth=1)
+    ax.axvspan(-smallest, smallest, color="0.88", zorder=0)
+    words = []
+    for i, ((measure, table), line) in enumerate(zip(tables.items(), LINES, strict=False)):
+        effect, low, high = (table[column].to_numpy(float) for column in ("effect", "low", "high"))
+        y = np.arange(len(names)) + 0.3 * (i - (len(tables) - 1) / 2)
+        ax.errorbar(effect, y, xerr=[effect - low, high - effect], color=line.color, marker=line.marker, linestyle="",
+                    capsize=3, label=measure)  # fmt: skip
+        told = [f"{n} {e:+.3f} ({a:+.3f} to {b:+.3f})" for n, e, a, b in zip(names, effect, low, high, strict=True)]
+        words.append(f"{measure}: {', '.join(told)}")
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set_xlabel(label)
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure, f"{label}, with 95 % intervals. {'; '.join(words)}."
