@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from entropylens.measures.neurons import active_share, context_weights, firing_rates, reached, silent
+from entropylens.measures.neurons import (
+    active_share,
+    context_weights,
+    decided,
+    firing_rates,
+    promise,
+    promoted,
+    reached,
+    silent,
+)  # fmt: skip
 from entropylens.models.layouts import TrieLayout
 from entropylens.models.transformer import Trace, Transformer, TransformerConfig
 from entropylens.tasks.language import Language
@@ -88,3 +97,53 @@ def test_a_neuron_that_the_data_do_not_reach_has_no_gradient_and_others_do() -> 
     assert torch.equal(still, silent(activations(model)[1], reached(edges)))
     assert still[0]
     assert not still.all()
+
+
+def test_what_a_neuron_promotes_is_what_its_firing_adds_to_the_logits() -> None:
+    """Without norms, raising one activation of the last layer by 1 changes the logits by its row, up to a constant."""
+    config = TransformerConfig(LANGUAGE, d_model=6, n_layers=2, d_ff=9, norm="none")
+    model = random_model(config)
+    with torch.no_grad():
+        says, before = promoted(model), model(TRIE)
+        model.blocks[1].ffn.values.bias += model.blocks[1].ffn.values.weight[4]  # type: ignore[union-attr,index]
+        change = model(TRIE) - before
+    assert says.shape == (2, 9, 3)
+    torch.testing.assert_close(says.sum(-1), torch.zeros(2, 9, dtype=says.dtype), rtol=0, atol=1e-12)
+    torch.testing.assert_close(change - change.mean(-1, keepdim=True), says[1, 4].expand_as(change), rtol=0, atol=1e-9)
+
+
+def test_the_last_gain_is_part_of_what_is_promoted() -> None:
+    model = random_model(CONFIG)
+    plain = promoted(model)
+    with torch.no_grad():
+        model.norm.gain *= 2
+    torch.testing.assert_close(promoted(model), 2 * plain, rtol=1e-12, atol=0)
+
+
+def test_a_promise_is_kept_where_a_neuron_promotes_what_follows() -> None:
+    """Two contexts, equally frequent. One neuron knows them apart, and says what follows, the opposite, or neither."""
+    contexts, following = torch.tensor([0.5, 0.5]).double(), torch.tensor([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]]).double()
+    fires = torch.tensor([[True, True, True, True, False], [False, False, False, True, False]])
+    says = torch.tensor([[1.0, -1.0, 0], [-1, 1, 0], [1, 1, -2], [1, -1, 0], [1, -1, 0]]).double()
+    found = promise(fires, contexts, following, says)
+    torch.testing.assert_close(found[:3], torch.tensor([1.0, -1.0, 0.0]).double(), rtol=0, atol=1e-12)
+    assert found[3:].isnan().all()  # one always fires, one never
+
+
+def test_what_a_grouping_decides_is_mutual_information_over_entropy() -> None:
+    random = torch.Generator().manual_seed(3)
+    contexts = torch.rand(40, generator=random, dtype=torch.float64)
+    contexts = contexts / contexts.sum()
+    groups = torch.randint(0, 4, (40,), generator=random)
+    fires = torch.rand(40, 3, generator=random) < 0.5
+    fires[:, 1] = groups == 2
+    fires[:, 2] = True
+    joint = torch.zeros(4, 2, dtype=torch.float64)
+    for weight, group, fire in zip(contexts, groups, fires[:, 0], strict=True):
+        joint[group, int(fire)] += weight
+    entropies = [-(p[p > 0] * p[p > 0].log()).sum() for p in (joint.sum(0), joint.sum(1), joint.flatten())]
+    by_hand = (entropies[0] + entropies[1] - entropies[2]) / entropies[0]
+    found = decided(fires, contexts, groups)
+    assert float(found[0]) == pytest.approx(float(by_hand), abs=1e-12)
+    assert float(found[1]) == pytest.approx(1.0, abs=1e-12)
+    assert found[2].isnan()

@@ -41,7 +41,7 @@ from entropylens.training.spec import MemberSpec, PopulationSpec
 MAIN_DATA = {name: REGIMES[name] for name in ("exact", "fresh", "finite 2000")}
 FRESH = {"fresh": REGIMES["fresh"]}
 Row = dict[str, Any]
-BINS = np.concatenate([[-np.inf, 0.0], np.arange(0.1, 1.0, 0.1), [1 - 1e-9, np.inf]])
+BINS = np.concatenate([[-np.inf, 1e-12], np.arange(0.1, 1.0, 0.1), [1 - 1e-9, np.inf]])
 """Edges of the distribution of firing rates: never; up to 0.1, 0.2, … 0.9; above that; always."""
 
 

@@ -22,6 +22,17 @@ class Measure(Protocol):
         """One row a member and whatever else is told apart; `trained` holds what `train_population` stores."""
 
 
+Trained = tuple[Mapping[str, Tensor], float, bool]
+"""What is stored of a training, the seconds that it took, and whether it was compiled."""
+
+
+class Train(Protocol):
+    """Trains a population: in its own module where an experiment does more than `train_population`."""
+
+    def __call__(self, spec: PopulationSpec, device: str) -> Trained:
+        """The training's tensors; it counts its steps by `count_steps`."""
+
+
 class Publish(Protocol):
     """Picks what later chapters need of a trained population, and what is too large for rows."""
 
@@ -39,6 +50,8 @@ class Experiment:
         populations: profile to specifications.
         measure: a function at the top level of a module; its module's code makes the key of the rows.
         publishes: tensors that are published beside the rows; None if there are none.
+        train: a function at the top level of a module, whose code is part of the training's key; None for
+            `train_population`.
     """
 
     name: str
@@ -46,6 +59,7 @@ class Experiment:
     populations: Mapping[str, Callable[[], Sequence[PopulationSpec]]]
     measure: Measure
     publishes: Publish | None = None
+    train: Train | None = None
 
 
 def run_live(
@@ -66,6 +80,12 @@ def run_live(
 def _live(item: tuple[PopulationSpec, Measure, str]) -> pd.DataFrame:
     spec, measure, device = item
     return measure(spec, artefact(train_alone(spec, device)))
+
+
+def train_population(spec: PopulationSpec, device: str) -> Trained:
+    """What most experiments do: `train_alone`, and keep its `artefact`."""
+    run = train_alone(spec, device)
+    return artefact(run), run.seconds, run.compiled
 
 
 def train_alone(spec: PopulationSpec, device: str) -> Run:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from entropylens.experiments.experiment import Experiment, Measure, artefact, train_alone
+from entropylens.experiments.experiment import Experiment, Measure, Train, train_population
 from entropylens.models.trie_kernel import has_kernel
 from entropylens.results.code import code_hash
 from entropylens.results.environment import cpu_model, git_state, installed_version
@@ -37,6 +37,7 @@ class Task:
     experiment: str
     spec: PopulationSpec
     measure: Measure
+    train: Train | None
     training_key: str
     rows_key: str
     folder: Path
@@ -84,8 +85,9 @@ def tasks(
         choices = ", ".join(experiment.populations)
         raise ValueError(f"experiment {experiment.name!r} has no profile {profile!r}; choose from {choices}")
     specs, measures = sorted(experiment.populations[profile](), key=lambda s: -s.work()), measuring_code(experiment)
-    # A model of a kind of its own brings its own code to the training.
-    trains = {kind: code_hash(TRAINING_CODE, kind) for kind in {type(spec.config).__module__ for spec in specs}}
+    # A model of a kind of its own brings its own code to the training, and so does an experiment that trains itself.
+    own = [experiment.train.__module__] if experiment.train else []
+    trains = {kind: code_hash(TRAINING_CODE, kind, *own) for kind in {type(spec.config).__module__ for spec in specs}}
     commit, dirty = git_state(root)
     record = {"experiment": experiment.name, "profile": profile, "commit": commit, "dirty": dirty}
     record |= {"measuring_code": measures, "rules": dict(rules or {})}
@@ -95,19 +97,22 @@ def tasks(
         training_key = digest(spec.canonical(), code, device)[:32]
         rows_key = digest(training_key, measures, spec.design)[:32]
         how = {**record, "training_code": code}
-        found.append(Task(experiment.name, spec, experiment.measure, training_key, rows_key, folder, device, how))
+        found.append(
+            Task(
+                experiment.name, spec, experiment.measure, experiment.train, training_key, rows_key, folder, device, how
+            )
+        )
     return found
 
 
-def train_population(task: Task) -> tuple[Mapping[str, Tensor], Record]:
+def trained_population(task: Task) -> tuple[Mapping[str, Tensor], Record]:
     """The trained population, from the store or by training it; see `artefact` for its tensors."""
     store = Store(task.folder)
     known = store.read_tensors("trained", task.training_key)
     if known is not None:
         return known.tensors, known.record
-    run = train_alone(task.spec, task.device)
-    tensors = artefact(run)
-    record = {**task.record, **_circumstances(run.seconds, task.device, run.compiled)}
+    tensors, seconds, compiled = (task.train or train_population)(task.spec, task.device)
+    record = {**task.record, **_circumstances(seconds, task.device, compiled)}
     store.write_tensors("trained", task.training_key, tensors, record)
     return tensors, record
 
@@ -118,7 +123,7 @@ def compute_rows(task: Task) -> Rows:
     known = store.read_rows(task.kind, task.rows_key)
     if known is not None:
         return known
-    trained, how = train_population(task)
+    trained, how = trained_population(task)
     start = time.perf_counter()
     frame = task.measure(task.spec, trained)
     record = {
