@@ -70,7 +70,7 @@ def train_branches(spec: PopulationSpec, device: str) -> Trained:
     started, members = time.perf_counter(), spec.build_members()
     run = train(
         spec.config, members, steps=spec.steps, device=pick_device(device), compiled=spec.compiled,
-        progress=count_steps, logged=True, checkpoints=range(0, spec.steps, GRID),
+        progress=count_steps, logged=True, checkpoints=range(0, spec.steps, GRID), dtype=getattr(torch, spec.dtype),
     )  # fmt: skip
     assert run.log is not None
     found = places(run)
