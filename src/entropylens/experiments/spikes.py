@@ -50,12 +50,12 @@ class Rates:
     Attributes:
         grid: from the smallest to the largest.
         edge: the largest at which the pilots came to a good end.
-        matched: where the pilots' final losses were most alike.
+        matched: where the pilots' final losses were most alike; None for plain SGD, which does not come as far.
     """
 
     grid: Sequence[float]
     edge: float
-    matched: float
+    matched: float | None = None
 
     def mark(self, lr: float) -> str:
         """Which of the two a rate is, if it is one of them."""
@@ -63,8 +63,19 @@ class Rates:
 
 
 RATES = {
-    (64, "adam"): Rates((1e-3, 3e-3, 1e-2, 3e-2), edge=1e-2, matched=1e-3),
+    (64, "adam"): Rates((3e-4, 3e-3, 1e-2, 3e-2), edge=1e-2, matched=3e-4),
+    (64, "adamw"): Rates((3e-4, 1e-2), edge=1e-2, matched=3e-4),
+    (64, "rmsprop"): Rates((1e-3, 3e-3, 1e-2, 3e-2), edge=1e-2, matched=1e-3),
+    (64, "momentum"): Rates((1e-2, 3e-2, 6e-2), edge=3e-2, matched=1e-2),
+    (64, "sgd"): Rates((3e-2, 1e-1, 2e-1), edge=1e-1),
+    (16, "adam"): Rates((1e-3, 3e-3, 1e-2, 3e-2, 1e-1), edge=3e-2, matched=1e-3),
+    (16, "adamw"): Rates((1e-3, 3e-2), edge=3e-2, matched=1e-3),
+    (16, "rmsprop"): Rates((1e-3, 3e-3, 1e-2, 3e-2), edge=3e-3, matched=1e-3),
+    (16, "momentum"): Rates((1e-2, 3e-2, 1e-1, 1.5e-1), edge=1e-1, matched=3e-2),
+    (16, "sgd"): Rates((3e-2, 1e-1, 3e-1), edge=1e-1),
 }
+"""By width and optimizer. A good end: all three pilots (seeds 100 to 102) end within 0.2 nats of the target's entropy.
+Alike: about 0.02 nats at d = 64 and 0.06 at d = 16; RMSprop, which ends no lower than twice that, at its best."""
 
 
 @dataclass(frozen=True)
