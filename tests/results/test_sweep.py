@@ -58,7 +58,7 @@ def test_rows_are_those_of_a_live_run(uninterrupted: pd.DataFrame) -> None:
 
 def test_a_second_call_computes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = frames(tmp_path, jobs=1)
-    monkeypatch.setattr(sweep, "train_alone", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(sweep, "train_population", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(sweep, "map_processes", lambda *_, **__: pytest.fail("started processes"))
     pd.testing.assert_frame_equal(first, frames(tmp_path), check_exact=True)
     assert estimate(todo(tmp_path)) == 0
@@ -76,7 +76,7 @@ def test_what_a_population_once_took_beats_a_guess(tmp_path: Path) -> None:
 def test_a_changed_measure_measures_again_and_does_not_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames(tmp_path, jobs=1)
     changed = [dataclasses.replace(t, rows_key="0" * 32) for t in todo(tmp_path)]  # as after an edit of the measure
-    monkeypatch.setattr(sweep, "train_alone", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(sweep, "train_population", lambda *_: pytest.fail("trained again"))
     for task in changed:
         assert len(sweep.compute_rows(task).frame) > 0
     assert estimate(changed) == 0
