@@ -1,7 +1,6 @@
 """One file a claim: a grid, and what to measure on each cell."""
 
 from entropylens.experiments import (
-    active_neurons,
     ffn_or_attention,
     implicit_alpha,
     low_entropy,
@@ -11,6 +10,6 @@ from entropylens.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     chapter.EXPERIMENT.name: chapter.EXPERIMENT
-    for chapter in (low_entropy, ffn_or_attention, implicit_alpha, residual_dominance, active_neurons)
+    for chapter in (low_entropy, ffn_or_attention, implicit_alpha, residual_dominance)
 }
 """By name, in the order of the chapters."""
