@@ -1,15 +1,20 @@
 """One file a claim: a grid, and what to measure on each cell."""
 
 from entropylens.experiments import (
+    active_neurons,
     ffn_or_attention,
     implicit_alpha,
+    interventions,
     low_entropy,
     residual_dominance,
+    spikes,
 )
 from entropylens.experiments.experiment import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
     chapter.EXPERIMENT.name: chapter.EXPERIMENT
-    for chapter in (low_entropy, ffn_or_attention, implicit_alpha, residual_dominance)
+    for chapter in (
+        low_entropy, ffn_or_attention, implicit_alpha, residual_dominance, active_neurons, spikes, interventions
+    )
 }
 """By name, in the order of the chapters."""

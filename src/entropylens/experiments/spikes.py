@@ -133,6 +133,7 @@ def design() -> list[Arm]:
             for o in ("adam", "momentum")
         ),
         *(Arm("beta2", "adam", 16, fields={"beta2": b}) for b in (0.9, 0.99)),
+        *(Arm("beta2", "rmsprop", 16, fields={"beta2": b}) for b in (0.9, 0.999)),
         Arm("eps", "adam", 16, fields={"eps": 1e-4}),
         *(Arm("no norm", o, 16, shape={"norm": "none"}) for o in few),
         Arm("no norm", "adam", 64, edge["adam"], shape={"norm": "none", "n_layers": 1}),

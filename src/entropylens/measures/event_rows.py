@@ -95,7 +95,7 @@ def of_model(logs: Logs) -> Row:
 
     `diverged` (1 if the loss left all bounds), `kl` (median of the last 50 losses above the floor, nats), `spikes`,
     `collapses`, `jumps`, `spikes_1000` and `jumps_1000` (in 1000 steps that were looked at), `height` (median of a
-    spike, nats), `spiked`, `dead_wave`, `dead_most` and `dead_end` (share of neurons: most in the first 100 steps, most
+    spike, nats), `spiked`, `jumped`, and `shows` (whether it had an event of a kind, and their mean), `dead_wave`, `dead_most` and `dead_end` (share of neurons: most in the first 100 steps, most
     after them, and at the end); what `meetings` says; and areas under the curve, `auc_…`, of scores that are to
     announce a spike within `HORIZON` steps.
     """
@@ -111,6 +111,8 @@ def of_model(logs: Logs) -> Row:
         "spikes_1000": 1000 * len(logs.spikes) / looked,
         "jumps_1000": 1000 * len(logs.jumps) / looked,
         "spiked": float(bool(logs.spikes)),
+        "jumped": float(bool(logs.jumps)),
+        "shows": (bool(logs.spikes) + bool(logs.jumps)) / 2,
         "height": float(np.median(heights)) if heights else np.nan,
         "dead_wave": float(dead[:100].max()),
         "dead_most": float(dead[100:].max(initial=0.0)),
