@@ -13,8 +13,10 @@ from entropylens.measures.event_rows import (
     COARSE,
     EVERY,
     FACTORS,
+    MARGIN,
     Logs,
     jump_rule,
+    of_detectors,
     of_events,
     of_model,
     of_surroundings,
@@ -122,3 +124,38 @@ def test_a_lagging_second_moment_is_above_zero() -> None:
     here = logs()
     assert (here.lag[:10] > 0).all()  # the squared gradient is above what the optimizer takes it to be
     assert np.isnan(replace(here, second=np.zeros(STEPS)).lag).all()
+
+
+def test_detectors_find_what_is_injected_and_say_nothing_in_quiet_steps() -> None:
+    whole = logs()
+    two = of_detectors([whole, replace(whole, losses=whole.losses + 1.0)])
+    assert len(two) == 2
+    for rows in two:
+        assert [(r["event"], r["factor"]) for r in rows] == [(e, f) for e in ("spike", "jump") for f in FACTORS]
+        for row in rows:
+            assert row["amplitude"] == pytest.approx({"spike": 0.4, "jump": 20}[row["event"]], rel=0.05)
+            assert row["injected"] > 0
+            assert row["found"] == (1.0 if row["factor"] < 4 or row["event"] == "spike" else 0.0)  # 4 % are 21 neurons
+            assert row["false_alarms"] == 0
+
+
+def test_quiet_steps_are_those_far_from_where_sharpness_is_above_the_edge() -> None:
+    whole = logs()
+    calm = replace(whole, sharpness=np.where(whole.sharpness_steps == 700, 101.0, 99.0))
+    last = int(calm.sharpness_steps[-1])
+    expected = np.zeros(STEPS, dtype=bool)
+    expected[spike_rule().start : last] = True
+    expected[700 - MARGIN : 700 + MARGIN + 1] = False
+    assert (calm.quiet == expected).all()
+    assert not replace(whole, sharpness_steps=np.zeros(0, dtype=np.int64), sharpness=np.zeros(0)).quiet.any()
+
+
+def test_false_alarms_are_counted_in_quiet_steps_alone() -> None:
+    """Planted spikes pass for false alarms where the sharpness says that there can be none."""
+    whole = logs()
+    below = replace(whole, sharpness=np.full(len(whole.sharpness_steps), 1.0))
+    above = replace(whole, sharpness=np.full(len(whole.sharpness_steps), 101.0))
+    counts = [of_detectors([run])[0][FACTORS.index(1.0)]["false_alarms"] for run in (below, above)]
+    assert counts == [len(SPIKES), 0]
+    none = np.zeros(0, dtype=np.int64)
+    assert np.isnan(of_detectors([logs(none, none)])[0][0]["found"])

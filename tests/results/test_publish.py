@@ -130,6 +130,14 @@ def test_words_that_a_population_lacks_are_no_difference() -> None:
     assert verify._difference(part, pd.read_csv(StringIO("x,variant\n2.5,\n"))) == 0.5
 
 
+def test_columns_that_a_population_lacks_are_no_difference_and_new_ones_are() -> None:
+    whole = pd.read_csv(StringIO("x,share,variant\n1.0,0.5,full\n2.0,,\n"))
+    part, again = whole[1:].reset_index(drop=True), pd.read_csv(StringIO("x\n2.0\n"))
+    assert verify._difference(part, again) == 0
+    assert verify._difference(whole[:1], pd.read_csv(StringIO("x,variant\n1.0,full\n"))) == np.inf
+    assert verify._difference(part, pd.read_csv(StringIO("x,y\n2.0,1.0\n"))) == np.inf
+
+
 def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "cpu_model", lambda: "another processor")
     check = verify.verify(project, EXPERIMENT, sample=1, jobs=1)[0]

@@ -14,7 +14,13 @@ from entropylens.experiments.experiment import Experiment
 EXPERIMENTS: dict[str, Experiment] = {
     chapter.EXPERIMENT.name: chapter.EXPERIMENT
     for chapter in (
-        low_entropy, ffn_or_attention, implicit_alpha, residual_dominance, active_neurons, spikes, interventions
+        low_entropy,
+        ffn_or_attention,
+        implicit_alpha,
+        residual_dominance,
+        active_neurons,
+        spikes,
+        interventions,
     )
 }
 """By name, in the order of the chapters."""

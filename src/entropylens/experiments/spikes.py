@@ -7,7 +7,7 @@ largest at which trainings still come to a good end, and `matched`, at which all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 
 from entropylens.experiments.experiment import Experiment
-from entropylens.measures.event_rows import Logs, Row, of_events, of_model, of_surroundings, of_thresholds
+from entropylens.measures.event_rows import (
+    Logs,
+    Row,
+    of_detectors,
+    of_events,
+    of_model,
+    of_surroundings,
+    of_thresholds,
+)
 from entropylens.models.transformer import TransformerConfig
 from entropylens.tasks.language import entropy
 from entropylens.training.data import Data, finite_sample
@@ -158,19 +166,20 @@ def quick() -> list[PopulationSpec]:
 
 
 def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-    """Rows of five kinds, all of which say which model it is; what each holds is told in measures/event_rows.py.
+    """Rows of six kinds, all of which say which model it is; what each holds is told in measures/event_rows.py.
 
     "model", one a trained model, `final` true; "event", one an event; and of designs "optimizers" and "parts":
     "threshold", the same meetings under other thresholds or coarser logs, and, at marked rates, "around", the average
-    surroundings of the model's spikes and jumps.
+    surroundings of the model's spikes and jumps. "detector", of design "optimizers", is how well events are found.
     """
     rows: list[Row] = []
     main = spec.design in ("optimizers", "parts")
-    for number, named in enumerate(spec.members):
+    runs = [_logs(spec, trained, number) for number in range(len(spec.members))]
+    detectors = of_detectors(runs) if spec.design == "optimizers" else [[] for _ in runs]
+    for named, logs, detector in zip(spec.members, runs, detectors, strict=True):
         labels = labels_of(spec, named)
-        logs = _logs(spec, trained, number)
         rows.append(labels | {"kind": "model", "final": True, **of_model(logs)})
-        parts = {"event": of_events(logs)}
+        parts: dict[str, Iterable[Row]] = {"event": of_events(logs), "detector": detector}
         if main:
             parts["threshold"] = of_thresholds(logs)
         if main and labels["at"]:

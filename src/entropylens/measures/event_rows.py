@@ -5,7 +5,7 @@ What an event is, is told in measures/events.py; order and chance in measures/le
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from entropylens.measures.around import ahead, aligned, auc, run_means
-from entropylens.measures.events import JUMP, SPIKE, Event, Floats, Rule, Steps, coarse, events, onsets
+from entropylens.measures.events import JUMP, SPIKE, Bools, Event, Floats, Rule, Steps, coarse, events, onsets
+from entropylens.measures.injection import event_free, jump_shape, places, roc, spike_shape
 from entropylens.measures.lead_lag import lags, lead_lag
 
 Row = dict[str, Any]
@@ -25,8 +26,12 @@ RECENT = 10
 """Steps over which neurons that have died are counted as an announcement."""
 BEFORE, AFTER, EVERY = 60, 100, 2
 """Around an event: steps before it, steps after it, and of these every how many are kept."""
+MARGIN = 50
+"""Steps around a quiet one."""
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Thresholds are varied by these."""
+SHAPES: dict[str, Callable[[float], Floats]] = {"spike": spike_shape, "jump": lambda n: jump_shape(round(n))}
+"""What an event of a given height looks like that is injected."""
 COARSE = (5, 25, 100)
 """Steps between entries when a log is read as if it had been kept less often."""
 
@@ -84,6 +89,18 @@ class Logs:
         return events(self.dead[: self.last], jump_rule(self.n_neurons))
 
     @property
+    def quiet(self) -> Bools:
+        """(last): whether all sharpness that was measured within `MARGIN` steps of a step is below the edge.
+
+        Not before events are looked for, nor after the last measurement.
+        """
+        calm = np.zeros(self.last, dtype=bool)
+        calm[spike_rule().start : max(self.sharpness_steps, default=0)] = True
+        for step in self.sharpness_steps[~(self.sharpness < self.edge)]:
+            calm[max(0, step - MARGIN) : step + MARGIN + 1] = False
+        return calm
+
+    @property
     def lag(self) -> Floats:
         """Logarithm of the squared gradient over what the optimizer takes it to be, Σv̂: above 0 it lags behind."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -95,9 +112,9 @@ def of_model(logs: Logs) -> Row:
 
     `diverged` (1 if the loss left all bounds), `kl` (median of the last 50 losses above the floor, nats), `spikes`,
     `collapses`, `jumps`, `spikes_1000` and `jumps_1000` (in 1000 steps that were looked at), `height` (median of a
-    spike, nats), `spiked`, `jumped`, and `shows` (whether it had an event of a kind, and their mean), `dead_wave`, `dead_most` and `dead_end` (share of neurons: most in the first 100 steps, most
-    after them, and at the end); what `meetings` says; and areas under the curve, `auc_…`, of scores that are to
-    announce a spike within `HORIZON` steps.
+    spike, nats), `spiked` and `jumped` (whether there was one), `shows` (the mean of these two), `dead_wave`,
+    `dead_most` and `dead_end` (share of neurons: most in the first 100 steps, most after them, and at the end); what
+    `meetings` says; and areas under the curve, `auc_…`, of scores that are to announce a spike within `HORIZON` steps.
     """
     looked = max(1, logs.last - spike_rule().start)
     dead = logs.dead[: max(1, logs.last)] / max(1, logs.n_neurons)
@@ -190,6 +207,47 @@ def of_thresholds(logs: Logs) -> Iterator[Row]:
 def _counted(what: str, value: float, spikes: Sequence[Event], jumps: Sequence[Event], steps: int) -> Row:
     found = meetings(spikes, jumps, steps)
     return {"varied": what, "value": value, "spikes": len(spikes), "jumps": len(jumps), **found}
+
+
+def of_detectors(runs: Sequence[Logs]) -> list[list[Row]]:
+    """How good the detectors are on these very traces: of several runs alike but for their seeds, each one's rows.
+
+    For each kind of `event` and each `factor` of the threshold: `found`, the share of `injected` events of the median
+    `amplitude` that occurs in these runs that were found, put where the rule sees nothing; NaN where none occurs. And
+    `false_alarms` in `quiet` steps, which are free of instabilities for a reason that has nothing to do with the
+    detector: sharpness stays below the edge around them. There are no such steps where it was not measured.
+    """
+    kinds = [_kinds(run) for run in runs]
+    heights = {name: [e.height for of in kinds for e in of[name][1]] for name in SHAPES}
+    shapes = {name: shape(float(np.median(heights[name]))) for name, shape in SHAPES.items() if heights[name]}
+    return [
+        [row for name in SHAPES for row in _detector(run, name, of[name][0], of[name][2], shapes.get(name))]
+        for run, of in zip(runs, kinds, strict=True)
+    ]
+
+
+def _kinds(run: Logs) -> dict[str, tuple[Floats, list[Event], list[Rule]]]:
+    """For each kind of events the trace, the events found, and rules with varied thresholds."""
+    return {
+        "spike": (run.losses[: run.last], run.spikes, [spike_rule(k) for k in FACTORS]),
+        "jump": (run.dead[: run.last], run.jumps, [jump_rule(run.n_neurons, k) for k in FACTORS]),
+    }
+
+
+def _detector(run: Logs, name: str, trace: Floats, rules: list[Rule], shape: Floats | None) -> Iterator[Row]:
+    quiet, free = run.quiet, event_free(trace, rules[FACTORS.index(1.0)])
+    room = shape is not None and len(places(free, len(shape), np.random.default_rng(0))) > 0
+    tried = roc(trace[None], rules, shape, free[None]) if shape is not None and room else []
+    for i, (factor, rule) in enumerate(zip(FACTORS, rules, strict=True)):
+        yield {
+            "event": name,
+            "factor": factor,
+            "amplitude": np.nan if shape is None else shape.max(),
+            "injected": tried[i].injected if tried else 0,
+            "found": tried[i].found if tried else np.nan,
+            "quiet": int(quiet.sum()),
+            "false_alarms": int(quiet[onsets(events(trace, rule))].sum()),
+        }
 
 
 def of_surroundings(logs: Logs) -> Iterator[Row]:

@@ -147,8 +147,10 @@ def _n_cells(rows: pd.DataFrame) -> int:
 
 
 def _difference(old: pd.DataFrame, new: pd.DataFrame) -> float:
-    if list(old.columns) != list(new.columns) or len(old) != len(new):
+    # Published rows are those of all populations, with the columns of all; one of them may do without some.
+    if not set(new.columns) <= set(old.columns) or len(old) != len(new):
         return np.inf
+    new = new.reindex(columns=old.columns)
     numbers = old.select_dtypes("number").columns
     others = old.columns.difference(numbers)
     # What is missing in all rows of a population is a number to pandas, and words where other populations have them.
@@ -156,7 +158,8 @@ def _difference(old: pd.DataFrame, new: pd.DataFrame) -> float:
     if not (words[0].to_numpy() == words[1].to_numpy()).all():
         return np.inf
     a, b = old[numbers].to_numpy(float), new[numbers].to_numpy(float)
-    return float(np.max(np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b)), initial=0.0))
+    apart = np.where(np.isnan(a) == np.isnan(b), np.nan_to_num(np.abs(a - b), nan=0.0), np.inf)
+    return float(apart.max(initial=0.0))
 
 
 def _changed_verdicts(root: Path, experiment: Experiment, old: Reference, new: Reference) -> tuple[str, ...]:
