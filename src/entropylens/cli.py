@@ -136,6 +136,7 @@ def compute(
 @click.option("--seed", type=int, default=None, help="Chooses the populations.  [default: others each time]")
 @click.option("--jobs", type=int, default=None, help="Populations computed at a time.  [default: one per core]")
 @click.option("--attest", "attesting", is_flag=True, help="If they agree, stamp the rows with today's code.")
+@click.option("--beside", metavar="COMMIT", default=None, help="Compare with what the code of that commit gives here.")
 def verify(
     experiments: tuple[str, ...],
     sample: int | None,
@@ -143,6 +144,7 @@ def verify(
     seed: int | None,
     jobs: int | None,
     attesting: bool,
+    beside: str | None,
 ) -> None:
     """Compute random published rows again and compare; exit 1 if they differ."""
     from entropylens.book.errors import BadInput, BookError
@@ -162,7 +164,8 @@ def verify(
     try:
         for name in experiments or EXPERIMENTS:
             experiment = EXPERIMENTS[name]
-            checks = recompute(project.root, experiment, sample=sample, budget=budget, seed=seed, jobs=jobs)
+            how = {"sample": sample, "seed": seed, "jobs": jobs}
+            checks = recompute(project.root, experiment, budget=budget, beside=beside, **how)
             for check in checks:
                 click.echo(f"{name} {check}")
             if attesting:

@@ -2,7 +2,8 @@
 
 Some populations of the full profile are computed anew, and their rows compared with the published ones. On the platform
 (processor model, PyTorch version, compilers) that made them they must agree within `TOLERANCE`; elsewhere, where
-rounding differs and training amplifies it, no verdict may change when the new rows take the place of the old.
+rounding differs and training amplifies it, no verdict may change when the new rows take the place of the old. Whether
+the *code* has changed anything is seen on any machine, if the code that made the rows runs there, too (`beside`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from entropylens.experiments.experiment import Experiment
+from entropylens.results.beside import rows_of
 from entropylens.results.claims import decide, load_claims
 from entropylens.results.files import write_atomically
 from entropylens.results.reference import Reference, load_reference
@@ -40,6 +42,7 @@ class Check:
     population: str
     n_cells: int
     same_platform: bool
+    """As that of the rows it is compared with."""
     difference: float
     """The largest of any number in its rows; infinite if the rows do not even have the same cells."""
     changed_verdicts: tuple[str, ...]
@@ -64,6 +67,7 @@ def verify(
     budget: float | None = None,
     seed: int | None = None,
     jobs: int | None = None,
+    beside: str | None = None,
 ) -> list[Check]:
     """Compute random populations again and compare.
 
@@ -74,9 +78,12 @@ def verify(
         budget: core-seconds, as the published populations took them; at least one population is computed.
         seed: chooses them; None chooses others each time.
         jobs: processes.
+        beside: a commit whose code made the published rows, or was attested for them: its rows, computed here and now,
+            take the place of the published ones, so that it does not matter which platform made those.
 
     Raises:
         LookupError: if nothing is published, or the grid has changed so that no published population is in it.
+        ValueError: if the commit's code is another one, or does not run.
     """
     reference = load_reference(root, experiment.name)
     if reference is None:
@@ -90,7 +97,9 @@ def verify(
             raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
         chosen = _choose(todo, {name: record["seconds"] for name, record in known.items()}, sample, budget, seed)
         parts = compute(chosen, jobs, label=f"verifying {experiment.name}")
-    return [_check(root, experiment, reference, t, part) for t, part in zip(chosen, parts, strict=True)]
+    theirs = _beside(beside, root, reference, experiment.name, chosen, jobs) if beside else {}
+    pairs = zip(chosen, parts, strict=True)
+    return [_check(root, experiment, reference, t, part, theirs.get(t.population)) for t, part in pairs]
 
 
 def attest(root: Path, experiment: Experiment, checks: Sequence[Check]) -> str:
@@ -130,11 +139,25 @@ def _choose(
     return fitting or [min(order, key=lambda t: seconds[t.population])]
 
 
-def _check(root: Path, experiment: Experiment, reference: Reference, task: Task, new: Rows) -> Check:
+def _beside(
+    commit: str, root: Path, reference: Reference, experiment: str, chosen: Sequence[Task], jobs: int | None
+) -> dict[str, pd.DataFrame]:
+    """What the code of the published rows gives here, population by population."""
+    code, frames = rows_of(commit, root, experiment, reference.profile, [t.population for t in chosen], jobs)
+    if code not in (reference.provenance["measuring_code"], reference.provenance.get("attested", {}).get("code")):
+        raise ValueError(f"{commit} has other code ({code}) than what made the rows of {experiment!r}, or was attested")
+    if set(frames) != {t.population for t in chosen}:
+        raise ValueError(f"the grid of {experiment!r} at {commit} lacks some of the populations")
+    return frames
+
+
+def _check(
+    root: Path, experiment: Experiment, reference: Reference, task: Task, new: Rows, beside: pd.DataFrame | None
+) -> Check:
     frame, here = new.frame, reference.rows["population"] == task.population
-    old = reference.rows[here].drop(columns="population").reset_index(drop=True)
+    old = reference.rows[here].drop(columns="population").reset_index(drop=True) if beside is None else beside
     record = reference.provenance["populations"][task.population]
-    same = all(record.get(name) == new.record.get(name) for name in PLATFORM)
+    same = beside is not None or all(record.get(name) == new.record.get(name) for name in PLATFORM)
     rest = reference.rows[~here]
     mixed = dataclasses.replace(reference, rows=pd.concat([rest, frame.assign(population=task.population)]))
     changed = _changed_verdicts(root, experiment, reference, mixed)
