@@ -60,6 +60,10 @@ DECLARED_ON = {
         r"AdamW, 0\.1": "a declared setting of a control",
         r"weight of 0\.[19]": "an imagined model in a quick check",
     },
+    "07_active_neurons": {
+        r"3 nats to": "a declared setting of a control",
+        r"activation of 0\.001": "an imagined neuron",
+    },
 }
 """What may stand on one page, and why."""
 

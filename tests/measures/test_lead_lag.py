@@ -8,32 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from entropylens.measures.lead_lag import lags, lead_lag
+from entropylens.measures.lead_lag import lags, lead_lag, planted
 
-STEPS, RUNS = 1500, 10
-Onsets = list[np.ndarray]
-
-
-def trend(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Onsets that thin out in the course of the training, with a phase at step 800 in which many come."""
-    t = np.where(rng.random(n) < 0.5, 50 + rng.exponential(300, n), rng.normal(800, 80, n))
-    return np.unique(t[(t >= 50) & (t < STEPS - 30)].astype(int))
-
-
-def simulate(rng: np.random.Generator, lead: int | None, n: int = 12) -> tuple[Onsets, Onsets]:
-    """Spikes and jumps; of these 60 % come `lead` ± 3 steps before a spike. None: they have nothing in common."""
-    spikes = [trend(rng, n) for _ in range(RUNS)]
-    if lead is None:
-        return spikes, [trend(rng, n) for _ in range(RUNS)]
-    near = [x[rng.random(len(x)) < 0.6] for x in spikes]
-    return spikes, [np.append(x - lead + rng.integers(-3, 4, len(x)), trend(rng, n // 3)) for x in near]
+STEPS = 1500
 
 
 @pytest.mark.parametrize("null", ["shift", "runs", "flip"])
 @pytest.mark.parametrize("lead", [5, -5])
 def test_a_known_order_is_found(null: str, lead: int) -> None:
     rng = np.random.default_rng(1)
-    results = [lead_lag(*simulate(rng, lead), STEPS, null=null, draws=199, seed=i) for i in range(40)]
+    results = [lead_lag(*planted(rng, lead), STEPS, null=null, draws=199, seed=i) for i in range(40)]
     assert all(np.sign(r.order) == np.sign(lead) for r in results)
     assert np.mean([r.p_order <= 0.05 for r in results]) > 0.9
     assert np.median([r.lag for r in results]) == pytest.approx(lead, abs=1)
@@ -47,7 +31,7 @@ def test_a_known_order_is_found(null: str, lead: int) -> None:
 def test_without_an_order_none_is_found(null: str, lead: int | None) -> None:
     """Neither where events share a trend and nothing else, nor where they come together in either order."""
     rng = np.random.default_rng(2)
-    results = [lead_lag(*simulate(rng, lead), STEPS, null=null, draws=199, seed=i) for i in range(200)]
+    results = [lead_lag(*planted(rng, lead), STEPS, null=null, draws=199, seed=i) for i in range(200)]
     rejected = sum(r.p_order <= 0.05 for r in results)
     assert rejected <= stats.binom.ppf(0.99, 200, 0.05)
     orders = np.array([r.order for r in results])
@@ -57,7 +41,7 @@ def test_without_an_order_none_is_found(null: str, lead: int | None) -> None:
 def test_pairs_by_chance_are_no_relation() -> None:
     """Runs are dealt: their common phase of many events is no sign of a relation."""
     rng = np.random.default_rng(3)
-    results = [lead_lag(*simulate(rng, None), STEPS, null="runs", draws=199, seed=i) for i in range(200)]
+    results = [lead_lag(*planted(rng, None), STEPS, null="runs", draws=199, seed=i) for i in range(200)]
     assert sum(r.p_pairs <= 0.05 for r in results) <= stats.binom.ppf(0.99, 200, 0.05)
 
 
@@ -101,7 +85,7 @@ def test_runs_without_events_and_runs_that_end_early() -> None:
 
 
 def test_the_seed_decides() -> None:
-    data = simulate(np.random.default_rng(4), 5)
+    data = planted(np.random.default_rng(4), 5)
     assert lead_lag(*data, STEPS, draws=99, seed=1) == lead_lag(*data, STEPS, draws=99, seed=1)
     assert lead_lag(*data, STEPS, draws=99, seed=1) != lead_lag(*data, STEPS, draws=99, seed=2)
 

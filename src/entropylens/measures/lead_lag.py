@@ -112,6 +112,33 @@ def lead_lag(
     return LeadLag(float(order[0]), _p(order), _summary(order), int(pairs[0]), _p(pairs), _summary(pairs), lag, *sizes)
 
 
+def planted(
+    rng: np.random.Generator, lead: int | None, runs: int = 10, events: int = 12, steps: int = 1500
+) -> tuple[list[Steps], list[Steps]]:
+    """Onsets of spikes and of jumps whose order is known, to try the test on: one array a run.
+
+    Both thin out in the course of a training, and crowd around step 800: they share a trend.
+
+    Args:
+        rng: draws them.
+        lead: 60 % of the spikes have a jump so many steps earlier (give or take 3), and there are jumps of their own;
+            None: the two have nothing in common but the trend.
+        runs: how many trainings.
+        events: about as many spikes a run.
+        steps: of a run.
+    """
+
+    def trend(n: int) -> Steps:
+        t = np.where(rng.random(n) < 0.5, 50 + rng.exponential(300, n), rng.normal(800, 80, n))
+        return np.unique(t[(t >= 50) & (t < steps - 30)].astype(np.int64))
+
+    spikes = [trend(events) for _ in range(runs)]
+    if lead is None:
+        return spikes, [trend(events) for _ in range(runs)]
+    near = [x[rng.random(len(x)) < 0.6] for x in spikes]
+    return spikes, [np.append(x - lead + rng.integers(-3, 4, len(x)), trend(events // 3)) for x in near]
+
+
 def _runs(spikes: Sequence[ArrayLike], jumps: Sequence[ArrayLike]) -> tuple[list[Steps], list[Steps]]:
     """Both lists as sorted steps, one array a run."""
     both = [[np.sort(np.asarray(x, dtype=np.float64)) for x in each] for each in (spikes, jumps)]
