@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from entropylens.measures.regularised import escort
-from entropylens.show import checks, checks_alpha, checks_ffn, checks_neurons, checks_paths
+from entropylens.show import checks, checks_alpha, checks_ffn, checks_neurons, checks_paths, checks_spikes
 
 Answer = Callable[..., Any]
 
@@ -81,6 +81,14 @@ def joined(x: Tensor, heads: Tensor, logits: Tensor) -> Tensor:
     return len(w) * (w[0] * x + (w[1:, None] * heads).sum(1))
 
 
+def nearest(spikes: Any, jumps: Any) -> Any:
+    return np.array([spike - min(jumps, key=lambda jump: abs(spike - jump)) for spike in spikes])
+
+
+def turned(onsets: Any, block: int, turns: Any) -> list[int]:
+    return sorted(int(x // block * block + (x + turns[x // block]) % block) for x in onsets)
+
+
 RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
     (checks.check_entropy, entropy),
     (checks.check_chain_rule, chain_rule),
@@ -100,6 +108,9 @@ RIGHT: list[tuple[Callable[[Answer], None], Answer]] = [
     (checks_alpha.check_escort, escort),
     (checks_alpha.check_share, share),
     (checks_alpha.check_unseen, lambda q, t, seen: 1 - q[~seen].sum() / t[~seen].sum()),
+    (checks_spikes.check_edge, lambda beta, lr: 2 * (1 + beta) / lr),
+    (checks_spikes.check_lag, nearest),
+    (checks_spikes.check_shift, turned),
 ]
 
 WRONG: list[tuple[Callable[[Answer], None], Answer, str]] = [
@@ -157,6 +168,24 @@ WRONG: list[tuple[Callable[[Answer], None], Answer, str]] = [
     (checks_alpha.check_share, lambda q, t, m: 1 - kl(q, m) / kl(q, t), "other way"),
     (checks_alpha.check_unseen, lambda q, t, seen: q[~seen].sum() / t[~seen].sum(), "1 − β"),
     (checks_alpha.check_unseen, lambda q, t, seen: 1 - q[seen].sum() / t[seen].sum(), "Look at the others"),
+    (checks_spikes.check_edge, lambda _, lr: 2 / lr, "plain SGD"),
+    (checks_spikes.check_edge, lambda beta, lr: 2 * (1 - beta) / lr, "v brakes"),
+    (checks_spikes.check_edge, lambda beta, lr: 2 / (lr * (1 - beta)), "kept nothing"),
+    (checks_spikes.check_edge, lambda _, lr: 38 / lr, "Adam's"),
+    (checks_spikes.check_edge, lambda _, lr: 3.8 / lr, "Use the argument"),
+    (checks_spikes.check_edge, lambda beta, lr: beta / lr, "it is 190"),
+    (checks_spikes.check_lag, lambda x, y: -nearest(x, y), "reversed"),
+    (checks_spikes.check_lag, lambda x, y: abs(nearest(x, y)), "Keep the sign"),
+    (checks_spikes.check_lag, lambda x, y: x - y[np.searchsorted(y, x) - 1], "both sides"),
+    (checks_spikes.check_lag, lambda x, y: x - y[: len(x)], "the second with the second"),
+    (checks_spikes.check_lag, lambda x, y: nearest(y, x), "shape"),
+    (checks_spikes.check_shift, lambda x, b, t: np.sort((x + t[0]) % (b * len(t))), "by one number"),
+    (checks_spikes.check_shift, lambda x, b, t: np.sort(x + t[x // b]), "leave their block"),
+    (checks_spikes.check_shift, lambda x, b, t: np.sort((x + t[x // b]) % (b * len(t))), "The circle is the block"),
+    (checks_spikes.check_shift, lambda x, b, t: np.sort(x // b * b + (x + t) % b), "on its own"),
+    (checks_spikes.check_shift, lambda x, b, t: np.sort((x + t[x // b]) % b), "block begins"),
+    (checks_spikes.check_shift, lambda x, b, t: x // b * b + (x + t[x // b]) % b, "sort them"),
+    (checks_spikes.check_shift, lambda x, _b, _t: x, "it is [25, 35, 90"),
 ]
 
 
