@@ -61,7 +61,6 @@ DECLARED_ON = {
         r"weight of 0\.[19]": "an imagined model in a quick check",
     },
     "07_active_neurons": {
-        r"3 nats to": "a declared setting of a control",
         r"activation of 0\.001": "an imagined neuron",
     },
 }

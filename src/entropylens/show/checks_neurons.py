@@ -48,7 +48,7 @@ def check_unreached(answer: Callable[[Tensor, Tensor], Tensor]) -> str:
             (~((x > 0) | (weights[:, None] == 0)).all(0)).double(),
     }  # fmt: skip
     compare(ask(answer, x, weights), right.double(), mistakes, "The third neuron is the only one here.")
-    return "Right. Whatever it is trained on, nothing changes that neuron's own weights."
+    return "Right. These data give that neuron's own weights no gradient."
 
 
 @exercise
