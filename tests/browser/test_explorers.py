@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 pytestmark = pytest.mark.browser
 
@@ -28,6 +30,26 @@ def press(page: Page, control: str, key: str) -> None:
     """Focus the chosen button of a group of radio buttons, and press a key."""
     page.locator(f".explorer fieldset:has(legend:text-is('{control}')) input:checked").focus()
     page.keyboard.press(key)
+
+
+@contextmanager
+def opened(browser: Browser, address: str) -> Iterator[Page]:
+    """A page on a phone, whose explorer has started; afterwards, no error may have happened on it."""
+    context, errors = browser.new_context(viewport=_PHONE), list[str]()
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    expect(page.locator(".explorer .told")).not_to_be_empty()
+    yield page
+    assert errors == []
+    context.close()
+
+
+def changes(locator: Locator, page: Page, control: str, key: str) -> None:
+    """Expect that a key changes an element's text."""
+    before = locator.inner_text()
+    press(page, control, key)
+    expect(locator).not_to_have_text(before)
 
 
 def test_it_answers_to_the_keyboard(page: Page) -> None:
@@ -176,3 +198,151 @@ def test_an_address_that_says_nonsense_leaves_the_flow_as_it_was(browser: Browse
     assert page.locator(".explorer input[value='64']").is_checked()
     assert errors == []
     page.close()
+
+
+_NEURONS = "notebooks/07_active_neurons.html"
+
+
+def test_neurons_are_chosen_by_keyboard_and_kept_in_the_address(browser: Browser, base_url: str) -> None:
+    with opened(browser, f"{base_url}/{_NEURONS}") as page:
+        told, trie = page.locator(".explorer .told"), page.locator(".explorer .trie")
+        promoted = page.locator(".explorer .promoted").inner_text()
+        changes(told, page, "neurons of layer 1", "ArrowRight")
+        expect(page.locator(".explorer .promoted")).not_to_have_text(promoted)
+        changes(told, page, "layer", "ArrowRight")
+        expect(told).to_contain_text("of layer 2")
+        press(page, "order", "ArrowLeft")
+        cells = page.locator(".explorer .neurons input")
+        assert cells.evaluate_all("all => all.map(x => x.value)") == [str(i + 1) for i in range(cells.count())]
+        expect(trie).to_have_attribute("aria-label", re.compile("of one length are equally large"))
+        press(page, "widths", "ArrowRight")
+        expect(trie).to_have_attribute("aria-label", re.compile("in proportion to how often each occurs"))
+        changes(told, page, "neurons of layer 2", "ArrowRight")
+        text, label = told.inner_text(), trie.get_attribute("aria-label") or ""
+        page.reload()
+        expect(told).to_have_text(text)
+        expect(trie).to_have_attribute("aria-label", label)
+        for legend, value in (("layer", "2"), ("order", "as stored"), ("widths", "by weight")):
+            chosen = page.locator(f".explorer fieldset:has(legend:text-is('{legend}')) input:checked")
+            expect(chosen).to_have_value(value)
+        assert page.evaluate("document.documentElement.scrollWidth") <= _PHONE["width"]
+
+
+def test_as_many_contexts_are_shaded_as_a_neuron_is_said_to_fire_in(browser: Browser, base_url: str) -> None:
+    with opened(browser, f"{base_url}/{_NEURONS}") as page:
+        for _ in range(3):
+            told = re.search(r"fires in (\d+) of (\d+) contexts", page.locator(".explorer .told").inner_text())
+            assert told is not None
+            shades = page.locator(".explorer .trie .fires").evaluate_all(
+                "all => all.map(x => x.getAttribute('fill-opacity'))"
+            )
+            assert (sum(float(shade) > 0 for shade in shades), len(shades)) == (int(told[1]), int(told[2]))
+            changes(page.locator(".explorer .told"), page, "neurons of layer 1", "ArrowRight")
+
+
+def test_a_context_is_answered_and_a_wrong_one_refused(browser: Browser, base_url: str) -> None:
+    with opened(browser, f"{base_url}/{_NEURONS}") as page:
+        context, answer = page.locator(".explorer input[type=text]"), page.locator(".explorer output")
+        expect(answer).to_contain_text("at the start: 20")
+        context.fill("Ca")
+        expect(answer).to_have_text(re.compile("^“ca”: .* of inputs, (silent|activation)"))
+        context.fill("cx")
+        expect(answer).to_have_text("up to 4 letters, each a to e, please")
+        context.fill("")
+        expect(answer).to_contain_text("at the start")
+
+
+@pytest.mark.parametrize("bad", ["layer:0", "neuron:65000;layer:x", "nonsense", "order:;;widths:", "constructor:1"])
+def test_an_address_that_says_nonsense_leaves_the_neurons_as_they_were(
+    browser: Browser, base_url: str, bad: str
+) -> None:
+    with opened(browser, f"{base_url}/{_NEURONS}") as page:
+        first = page.locator(".explorer .told").inner_text()
+        page.goto(f"{base_url}/{_NEURONS}?neuron={bad}")
+        expect(page.locator(".explorer .told")).to_have_text(first)
+
+
+_TRACES = "notebooks/08_deaths_and_spikes.html"
+_CURSOR = ".explorer svg[role=slider]"
+
+
+def to_the_largest_rate(page: Page) -> None:
+    """Where there are events for sure."""
+    page.locator(".explorer fieldset:has(legend:text-is('learning rate')) input").last.check()
+
+
+def test_a_training_is_chosen_by_keyboard_and_kept_in_the_address(browser: Browser, base_url: str) -> None:
+    with opened(browser, f"{base_url}/{_TRACES}") as page:
+        told = page.locator(".explorer .told")
+        expect(told).to_contain_text("Adam at learning rate")
+        to_the_largest_rate(page)
+        changes(told, page, "seed", "ArrowRight")
+        changes(told, page, "learning rate", "ArrowLeft")
+        to_the_largest_rate(page)
+        press(page, "optimizer", "ArrowRight")  # which was not trained at Adam's largest rate
+        expect(told).to_have_text(re.compile(r"^AdamW at learning rate \S+ \(edge\), seed 1: "))
+        curves = page.locator(".explorer .traces .line").first.get_attribute("d") or ""
+        press(page, "loss shown", "ArrowRight")
+        expect(page.locator(".explorer .traces .line").first).not_to_have_attribute("d", curves)
+        page.locator(_CURSOR).focus()
+        page.keyboard.press("ArrowRight")
+        text, answer = told.inner_text(), page.locator(".explorer output").inner_text()
+        page.reload()
+        expect(told).to_have_text(text)
+        expect(page.locator(".explorer output")).to_have_text(answer)
+        expect(page.locator(".explorer input[value='lowest half nat']")).to_be_checked()
+        assert page.evaluate("document.documentElement.scrollWidth") <= _PHONE["width"]
+
+
+def test_the_cursor_goes_by_arrows_and_from_event_to_event(browser: Browser, base_url: str) -> None:
+    with opened(browser, f"{base_url}/{_TRACES}") as page:
+        to_the_largest_rate(page)
+        cursor, answer = page.locator(_CURSOR), page.locator(".explorer output")
+        expect(answer).to_have_text(re.compile(r"^steps? 0\b.*: loss \d+\.\d\d nats, \d+ of \d+ neurons dead$"))
+        cursor.focus()
+        for key in ("End", "ArrowRight", "ArrowLeft", "PageDown", "Home", "ArrowLeft", "ArrowRight"):
+            page.keyboard.press(key)
+            expect(cursor).to_have_attribute("aria-valuetext", answer.inner_text())
+        assert int(cursor.get_attribute("aria-valuenow") or 0) > 0
+        following = page.locator(".explorer").get_by_text("next event")
+        following.focus()
+        page.keyboard.press("Enter")
+        expect(answer).to_have_text(re.compile(r"a (spike|jump|collapse) begins at step \d{3,}"))
+        first = answer.inner_text()
+        following.click()
+        expect(answer).not_to_have_text(first)
+        page.locator(".explorer").get_by_text("previous event").click()
+        expect(answer).to_have_text(first)
+        page.locator(".explorer").get_by_text("previous event").click()
+        expect(answer).to_have_text(f"no earlier event; {first}")
+        box = cursor.bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        share = int(cursor.get_attribute("aria-valuenow") or 0) / int(cursor.get_attribute("aria-valuemax") or 1)
+        assert share == pytest.approx(0.46, abs=0.05)  # beside the axis's labels
+
+
+def test_as_many_events_are_marked_as_are_told(browser: Browser, base_url: str) -> None:
+    with opened(browser, f"{base_url}/{_TRACES}") as page:
+        to_the_largest_rate(page)
+        hidden = "all => all.filter(x => getComputedStyle(x).display === 'none').length"
+        for seed in page.locator(".explorer fieldset:has(legend:text-is('seed')) input").all():
+            seed.check()
+            told = page.locator(".explorer .told").inner_text()
+            for kind in ("spike", "jump", "collapse"):
+                found = re.search(rf"(\d+) {kind}(s|es)?\b", told)
+                count = page.locator(f".explorer .event[data-kind={kind}]").count()
+                assert count == (int(found[1]) if found else 0)
+            assert page.locator(".explorer .event").evaluate_all(hidden) == 0
+
+
+@pytest.mark.parametrize(
+    "bad", ["optimizer:lion", "rate:7;seed:-1;step:-5", "nonsense", "axis:;;step:", "optimizer:constructor;step:1e9"]
+)
+def test_an_address_that_says_nonsense_leaves_the_training_as_it_was(browser: Browser, base_url: str, bad: str) -> None:
+    with opened(browser, f"{base_url}/{_TRACES}") as page:
+        told, answer = (page.locator(f".explorer {part}") for part in (".told", "output"))
+        first, under = told.inner_text(), answer.inner_text()
+        page.goto(f"{base_url}/{_TRACES}?trace={bad}")
+        expect(told).to_have_text(first)
+        expect(answer).to_have_text(under)
