@@ -41,8 +41,9 @@ OPTIMIZERS = {
 }
 """With the settings that `torch.optim` proposes, but for the learning rate (and AdamW's decay, 0.01 there)."""
 SMALL_SAMPLE = Data("finite", n_samples=200)
-PROBE = 10
-"""Steps between measurements of the sharpness."""
+PROBE = 20
+"""Steps between measurements of the sharpness: one falls into the steps in which a spike is to be announced. At d = 64
+a measurement costs as much as 50 steps."""
 POINTS = 300
 """Points of a published trace."""
 
@@ -117,7 +118,7 @@ class Arm:
     def populations(self, seeds: int) -> Iterator[PopulationSpec]:
         """One a learning rate, with all seeds; every step is logged."""
         config = TransformerConfig(d_model=self.d_model, **self.shape)  # type: ignore[arg-type]
-        for lr in self.rates or RATES[self.d_model, self.optimizer].grid:
+        for lr in RATES[self.d_model, self.optimizer].grid if self.rates is None else self.rates:
             optimizer = replace(OPTIMIZERS[self.optimizer], lr=lr, **self.fields)  # type: ignore[arg-type]
             members = [MemberSpec(s, TargetSpec("autoregressive", s), self.data, optimizer) for s in range(seeds)]
             yield PopulationSpec(
@@ -130,11 +131,13 @@ def design() -> list[Arm]:
     """The main design: optimizers × rates at two widths, and parts of the model; around it, variations at d = 16."""
     few, middle = ("adam", "rmsprop", "momentum"), {o: (RATES[16, o].edge,) for o in OPTIMIZERS}
     edge = {o: (RATES[64, o].edge,) for o in OPTIMIZERS}
+    marked = {o: [lr for lr in RATES[16, o].grid if RATES[16, o].mark(lr)] for o in OPTIMIZERS}
     at_edge = [o for o in OPTIMIZERS if o != "adamw"]
     return [
         *(Arm("optimizers", o, 64, [lr for lr in RATES[64, o].grid if lr not in edge[o]]) for o in OPTIMIZERS),
         *(Arm("optimizers", o, 64, edge[o], sharp=True) for o in OPTIMIZERS),
-        *(Arm("optimizers", o, 16, sharp=True) for o in OPTIMIZERS),
+        *(Arm("optimizers", o, 16, [lr for lr in RATES[16, o].grid if lr not in marked[o]]) for o in OPTIMIZERS),
+        *(Arm("optimizers", o, 16, marked[o], sharp=True) for o in OPTIMIZERS),
         *(
             Arm("parts", o, 64, shape={"variant": v})
             for v in ("attention_only", "ffn_only")
