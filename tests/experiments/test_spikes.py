@@ -51,7 +51,8 @@ def test_variations_change_what_they_say() -> None:
     def found(name: str) -> list[PopulationSpec]:
         return [s for s in SPECS if s.design == name]
 
-    assert {m.optimizer.beta2 for s in found("beta2") for m in s.members} == {0.9, 0.99, 0.999}
+    second = {(m.optimizer.name, m.optimizer.beta2) for s in found("beta2") for m in s.members}
+    assert second == {("adam", 0.9), ("adam", 0.99), ("rmsprop", 0.9), ("rmsprop", 0.999)}
     assert {m.optimizer.eps for s in found("eps") for m in s.members} == {1e-4}
     assert {s.config.norm for s in found("no norm")} == {"none"}
     assert {m.data.batch_size for s in found("minibatch") for m in s.members} == {256}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from entropylens.experiments import EXPERIMENTS
 from entropylens.results import verify
-from entropylens.results.beside import rows_of
+from entropylens.results.beside import resolve_commit, rows_of
 from entropylens.results.sweep import tasks
 from tests.conftest import ROOT
 
@@ -27,7 +26,7 @@ def git(root: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three commits: the package; with a measure that adds a thousandth to a number; and one that fails."""
+    """The package; with a measure that adds a thousandth to a number; one that fails; and one without the package."""
     root = tmp_path_factory.mktemp("repository")
     for name in ("src", "book", "results"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -44,6 +43,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         git(root, "add", "-A")
         git(root, "commit", "-q", "--allow-empty", "-m", tag)
         git(root, "tag", tag)
+    git(root, "rm", "-rq", "src")
+    git(root, "commit", "-q", "-m", "empty")
+    git(root, "tag", "empty")
+    git(root, "checkout", "-q", "first")
     return root
 
 
@@ -52,31 +55,38 @@ def cheapest(root: Path) -> str:
 
 
 def test_each_commit_gives_its_own_rows_and_leaves_no_trace(repository: Path) -> None:
-    one = cheapest(repository)
-    (code, here), (other, there) = (rows_of(tag, repository, NAME, "quick", [one], 1) for tag in ("first", "changed"))
+    one, (code, other) = cheapest(repository), (measured_by(repository, tag) for tag in ("first", "changed"))
     assert code != other
+    here = rows_of(resolve_commit("first", repository), repository, NAME, "quick", [one], [code], 1)
+    there = rows_of(resolve_commit("changed", repository), repository, NAME, "quick", [one], [code, other], 1)
     assert list(here) == list(there) == [one]
     kl = there[one]["kl"] - here[one]["kl"]
     assert np.allclose(kl.dropna(), 1e-3, atol=1e-9)
     assert verify._difference(here[one], there[one]) == pytest.approx(1e-3)
-    assert rows_of("first", repository, NAME, "quick", ["no such one"], 1)[1] == {}
+    assert rows_of("first", repository, NAME, "quick", ["no such one"], [code], 1) == {}
     assert git(repository, "worktree", "list").count("\n") == 0
     assert git(repository, "status", "--porcelain") == ""
 
 
-def test_a_commit_that_is_not_there_or_does_not_run_is_named(repository: Path) -> None:
-    with pytest.raises(ValueError, match="no commit 'nowhere' here"):
-        rows_of("nowhere", repository, NAME, "quick", [cheapest(repository)], 1)
-    with pytest.raises(ValueError, match=r"the code of broken fails: .*RuntimeError: planted"):
-        rows_of("broken", repository, NAME, "quick", [cheapest(repository)], 1)
+def measured_by(root: Path, commit: str) -> str:
+    """The hash of a commit's measuring code, as the complaint tells it that it is none of ours."""
+    with pytest.raises(ValueError, match=r"its hash is \w+; rows were made by, or attested for, another") as told:
+        rows_of(commit, root, NAME, "quick", [], ["another"], 1)
+    return str(told.value).split("its hash is ")[1].split(";")[0]
 
 
-def test_code_that_did_not_make_the_rows_is_no_witness(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "rows_of", lambda *_: ("another", {}))
-    monkeypatch.setattr(verify, "compute", lambda *_, **__: [None])
-    with pytest.raises(ValueError, match=r"first has other code .another. than what made the rows of 'low_entropy'"):
-        verify.verify(repository, EXPERIMENTS["low_entropy"], sample=1, jobs=1, beside="first")
-    stamped = json.loads((repository / "results/low_entropy.json").read_text(encoding="utf-8"))["measuring_code"]
-    monkeypatch.setattr(verify, "rows_of", lambda *_: (stamped, {}))
-    with pytest.raises(ValueError, match="the grid of 'low_entropy' at first lacks some"):
+def test_what_is_no_commit_or_cannot_be_used_is_named(repository: Path) -> None:
+    for name in ("nowhere", "", "--force"):
+        with pytest.raises(ValueError, match=f"no commit '{name}' here"):
+            resolve_commit(name, repository)
+    with pytest.raises(ValueError, match=r"the code of broken cannot be used: RuntimeError: planted"):
+        rows_of("broken", repository, NAME, "quick", [], ["x"], 1)
+    with pytest.raises(ValueError, match=r"the code of empty cannot be used: LookupError: it has no src/entropylens"):
+        rows_of("empty", repository, NAME, "quick", [], ["x"], 1)
+    assert len(resolve_commit("first", repository)) == 40
+
+
+def test_a_grid_that_lacks_a_population_is_no_witness(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "rows_of", lambda *_: {})
+    with pytest.raises(ValueError, match=r"the grid of 'low_entropy' at \w+ lacks some"):
         verify.verify(repository, EXPERIMENTS["low_entropy"], sample=1, jobs=1, beside="first")

@@ -136,6 +136,40 @@ def test_columns_that_a_population_lacks_are_no_difference_and_new_ones_are() ->
     assert verify._difference(part, again) == 0
     assert verify._difference(whole[:1], pd.read_csv(StringIO("x,variant\n1.0,full\n"))) == np.inf
     assert verify._difference(part, pd.read_csv(StringIO("x,y\n2.0,1.0\n"))) == np.inf
+    assert verify._difference(part, pd.read_csv(StringIO("x,share\n2.0,half\n"))) == np.inf
+
+
+def test_beside_it_does_not_matter_who_made_the_published_rows(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other code's rows stand in for the published ones, which another processor made."""
+    monkeypatch.setattr(sweep, "cpu_model", lambda: "another processor")
+    added = {"kl": 0.0}
+    known = []
+
+    def rows_of(_: str, *arguments: Any) -> dict[str, pd.DataFrame]:
+        known.extend(arguments[4])
+        parts = {
+            t.population: sweep.compute_rows(t).frame for t in tasks(EXPERIMENT, "full", project / "other", project)
+        }
+        return {p: parts[p].assign(**{c: parts[p].get(c, 0) + x for c, x in added.items()}) for p in arguments[3]}
+
+    monkeypatch.setattr(verify, "rows_of", rows_of)
+    monkeypatch.setattr(verify, "resolve_commit", lambda commit, _: 40 * commit)
+    checks = verify.verify(project, EXPERIMENT, sample=2, jobs=1, beside="a")
+    assert [(c.agrees, c.same_platform, c.difference) for c in checks] == [(True, True, 0.0)] * 2
+    assert "beside aaaaaaaaa): agrees" in str(checks[0])
+    assert known == [sweep.measuring_code(EXPERIMENT)]
+    assert verify.attest(project, EXPERIMENT, checks) == known[0]
+    found = load_reference(project, "low_entropy")
+    assert found is not None
+    assert found.provenance["attested"]["beside"] == "a" * 40
+    added["kl"] = 1e-3
+    differing = verify.verify(project, EXPERIMENT, sample=2, jobs=1, beside="a")
+    assert [c.agrees for c in differing] == [False, False]
+    with pytest.raises(ValueError, match="not all agrees"):
+        verify.attest(project, EXPERIMENT, differing)
+    added.pop("kl")
+    added["new"] = 1.0
+    assert verify.verify(project, EXPERIMENT, sample=1, jobs=1, beside="a")[0].difference == np.inf
 
 
 def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,13 +182,16 @@ def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pyt
 
 
 def test_an_attestation_needs_agreement_and_enough_cells(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = verify.verify(project, EXPERIMENT, sample=2, jobs=1)
+    before = verify.verify(project, EXPERIMENT, sample=2, jobs=1)
     edit_code(monkeypatch)
+    checks = verify.verify(project, EXPERIMENT, sample=2, jobs=1)
     few = [verify.Check("p", 2, True, 0.0, ())]
     with pytest.raises(ValueError, match="2 cells were computed again; 10 of 60 are needed"):
         verify.attest(project, EXPERIMENT, few)
-    with pytest.raises(ValueError, match="not all that was computed again agrees"):
+    with pytest.raises(ValueError, match="not all agrees"):
         verify.attest(project, EXPERIMENT, [verify.Check("p", 60, True, 1.0, ())])
+    with pytest.raises(ValueError, match="the code was edited while it was checked"):
+        verify.attest(project, EXPERIMENT, before)
     assert verify.attest(project, EXPERIMENT, checks) == "edited"
     found = load_reference(project, "low_entropy")
     assert found is not None

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,44 +20,75 @@ import pandas as pd
 _COMPUTE = """
 import sys
 from pathlib import Path
-import pandas as pd
-from entropylens.experiments import EXPERIMENTS
-from entropylens.results.sweep import compute, measuring_code, tasks
 
-name, profile, folder, jobs, *populations = sys.argv[1:]
-experiment = EXPERIMENTS[name]
-todo = [t for t in tasks(experiment, profile, Path(folder), Path.cwd()) if t.population in populations]
-rows = compute(todo, int(jobs) or None, label=f"{name} with the other code")
-frames = {t.population: part.frame for t, part in zip(todo, rows, strict=True)}
-pd.to_pickle((measuring_code(experiment), frames), Path(folder) / "frames")
+folder, name, profile, jobs, known, *populations = sys.argv[1:]
+try:
+    import entropylens
+    if not Path(entropylens.__file__).resolve().is_relative_to(Path.cwd().resolve()):
+        raise LookupError("it has no src/entropylens")
+    import pandas as pd
+    from entropylens.experiments import EXPERIMENTS
+    from entropylens.results.sweep import compute, measuring_code, tasks
+    experiment = EXPERIMENTS[name]
+    if measuring_code(experiment) not in known.split():
+        raise LookupError(f"its hash is {measuring_code(experiment)}; rows were made by, or attested for, {known}")
+    todo = [t for t in tasks(experiment, profile, Path(folder), Path.cwd()) if t.population in populations]
+    rows = compute(todo, int(jobs) or None, label=f"{name} with the other code")
+    pd.to_pickle({t.population: part.frame for t, part in zip(todo, rows, strict=True)}, Path(folder) / "frames")
+except Exception as error:
+    (Path(folder) / "error").write_text(f"{type(error).__name__}: {error}")
+    sys.exit(1)
 """
-"""What the other code is asked to do; as little as possible, since it is as old as it is."""
+"""What the other code is asked to do; as little as possible, since it is as old as it is. `python -c` keeps the folder
+where it runs, and PYTHONPATH, before whatever is installed; that it is the other package is checked all the same."""
+
+
+def resolve_commit(commit: str, root: Path) -> str:
+    """The full hash of a commit.
+
+    Raises:
+        ValueError: if git knows none by that name.
+    """
+    found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
+    if found.returncode:
+        raise ValueError(f"no commit {commit!r} here")
+    return found.stdout.strip()
 
 
 def rows_of(
-    commit: str, root: Path, experiment: str, profile: str, populations: Sequence[str], jobs: int | None = None
-) -> tuple[str, dict[str, pd.DataFrame]]:
-    """The hash of a commit's measuring code, and the rows that it gives here: population to rows.
+    commit: str,
+    root: Path,
+    experiment: str,
+    profile: str,
+    populations: Sequence[str],
+    known: Collection[str],
+    jobs: int | None = None,
+) -> dict[str, pd.DataFrame]:
+    """The rows that a commit's code gives here: population to rows.
 
     Args:
-        commit: anything that git takes for one.
-        root: of the project.
+        commit: its full hash.
+        root: of the project, which is the repository's.
         experiment: its name.
         profile: of its grid.
         populations: which ones; those that the commit's grid does not have are left out.
+        known: hashes of measuring code, of which the commit's has to be one; seen to before anything is computed.
         jobs: processes.
 
     Raises:
-        ValueError: if there is no such commit, or its code fails; the message ends with its last words.
+        ValueError: if the commit's code is another one, or fails; the message says how.
     """
     with tempfile.TemporaryDirectory() as folder, _checked_out(commit, root) as there:
-        command = [sys.executable, "-c", _COMPUTE, experiment, profile, folder, str(jobs or 0), *populations]
+        arguments = [folder, experiment, profile, str(jobs or 0), " ".join(known), *populations]
         environment = {**os.environ, "PYTHONPATH": str(there / "src")}
-        done = subprocess.run(command, cwd=there, env=environment, check=False, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([sys.executable, "-c", _COMPUTE, *arguments], cwd=there, env=environment, check=False)
         if done.returncode:
-            raise ValueError(f"the code of {commit} fails: {' '.join(done.stderr.split()[-30:])}")
-        code, frames = pd.read_pickle(Path(folder) / "frames")
-    return code, frames
+            said = Path(folder) / "error"
+            raise ValueError(
+                f"the code of {commit[:9]} cannot be used: {said.read_text() if said.exists() else 'killed'}"
+            )
+        frames: dict[str, pd.DataFrame] = pd.read_pickle(Path(folder) / "frames")
+    return frames
 
 
 @contextmanager
@@ -67,7 +98,7 @@ def _checked_out(commit: str, root: Path) -> Iterator[Path]:
         there = Path(parent) / "project"
         made = _git(root, "worktree", "add", "--detach", str(there), commit)
         if made.returncode:
-            raise ValueError(f"no commit {commit!r} here: {' '.join(made.stderr.split())}")
+            raise ValueError(f"{commit[:9]} cannot be checked out: {' '.join(made.stderr.split())}")
         try:
             yield there
         finally:
@@ -75,4 +106,7 @@ def _checked_out(commit: str, root: Path) -> Iterator[Path]:
 
 
 def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ValueError(f"git cannot be run: {error}") from None

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from entropylens.experiments.experiment import Experiment
-from entropylens.results.beside import rows_of
+from entropylens.results.beside import resolve_commit, rows_of
 from entropylens.results.claims import decide, load_claims
 from entropylens.results.files import write_atomically
 from entropylens.results.reference import Reference, load_reference
@@ -46,6 +46,10 @@ class Check:
     difference: float
     """The largest of any number in its rows; infinite if the rows do not even have the same cells."""
     changed_verdicts: tuple[str, ...]
+    code: str = ""
+    """Hash of the measuring code that made the new rows."""
+    beside: str = ""
+    """The commit whose rows they were compared with; empty if with the published ones."""
 
     @property
     def agrees(self) -> bool:
@@ -54,6 +58,7 @@ class Check:
 
     def __str__(self) -> str:
         how = "same platform" if self.same_platform else "another platform"
+        how = f"beside {self.beside[:9]}" if self.beside else how
         verdicts = f", verdicts changed: {', '.join(self.changed_verdicts)}" if self.changed_verdicts else ""
         mark = "agrees" if self.agrees else "DIFFERS"
         return f"{self.population} ({self.n_cells} cells, {how}): {mark}, by at most {self.difference:.2g}{verdicts}"
@@ -91,22 +96,24 @@ def verify(
             f"no published rows of {experiment.name!r}: entropylens compute {experiment.name} --profile full"
         )
     known = reference.provenance["populations"]
+    commit = resolve_commit(beside, root) if beside is not None else ""
     with tempfile.TemporaryDirectory() as folder:
         todo = [t for t in tasks(experiment, reference.profile, Path(folder), root) if t.population in known]
         if not todo:
             raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
         chosen = _choose(todo, {name: record["seconds"] for name, record in known.items()}, sample, budget, seed)
+        theirs = _beside(commit, root, reference, experiment.name, chosen, jobs) if commit else None
         parts = compute(chosen, jobs, label=f"verifying {experiment.name}")
-    theirs = _beside(beside, root, reference, experiment.name, chosen, jobs) if beside else {}
-    pairs = zip(chosen, parts, strict=True)
-    return [_check(root, experiment, reference, t, part, theirs.get(t.population)) for t, part in pairs]
+    checks = [_check(root, experiment, reference, t, part, theirs) for t, part in zip(chosen, parts, strict=True)]
+    return [dataclasses.replace(check, beside=commit) for check in checks]
 
 
 def attest(root: Path, experiment: Experiment, checks: Sequence[Check]) -> str:
     """Stamp the published rows with today's code if the checks allow it; return today's hash.
 
     Raises:
-        ValueError: if a check differs, was made on another platform, or they cover too few cells.
+        ValueError: if a check differs, or compares two platforms, if they cover too few cells, or if the code is not
+            the one that was checked.
     """
     reference = load_reference(root, experiment.name)
     assert reference is not None
@@ -114,11 +121,13 @@ def attest(root: Path, experiment: Experiment, checks: Sequence[Check]) -> str:
     needed = max(ATTEST_CELLS, int(np.ceil(ATTEST_SHARE * cells)))
     covered = sum(c.n_cells for c in checks)
     if not all(c.agrees and c.same_platform for c in checks):
-        raise ValueError("not attested: not all that was computed again agrees, on the platform that made it")
+        raise ValueError("not attested: not all agrees, on one platform (the one that made the rows, or --beside)")
     if covered < needed:
         raise ValueError(f"not attested: {covered} cells were computed again; {needed} of {cells} are needed")
     code = measuring_code(experiment)
-    stamp = {"code": code, "populations": [c.population for c in checks], "cells": covered}
+    if any(c.code != code for c in checks):
+        raise ValueError("not attested: the code was edited while it was checked")
+    stamp = {"code": code, "populations": [c.population for c in checks], "cells": covered, "beside": checks[0].beside}
     path = root / "results" / f"{experiment.name}.json"
     write_atomically(path, json.dumps({**reference.provenance, "attested": stamp}, indent=1, sort_keys=True) + "\n")
     return code
@@ -143,25 +152,38 @@ def _beside(
     commit: str, root: Path, reference: Reference, experiment: str, chosen: Sequence[Task], jobs: int | None
 ) -> dict[str, pd.DataFrame]:
     """What the code of the published rows gives here, population by population."""
-    code, frames = rows_of(commit, root, experiment, reference.profile, [t.population for t in chosen], jobs)
-    if code not in (reference.provenance["measuring_code"], reference.provenance.get("attested", {}).get("code")):
-        raise ValueError(f"{commit} has other code ({code}) than what made the rows of {experiment!r}, or was attested")
+    known = [
+        reference.provenance["measuring_code"],
+        *filter(None, [reference.provenance.get("attested", {}).get("code")]),
+    ]
+    frames = rows_of(commit, root, experiment, reference.profile, [t.population for t in chosen], known, jobs)
     if set(frames) != {t.population for t in chosen}:
-        raise ValueError(f"the grid of {experiment!r} at {commit} lacks some of the populations")
+        raise ValueError(f"the grid of {experiment!r} at {commit[:9]} lacks some of the populations")
     return frames
 
 
 def _check(
-    root: Path, experiment: Experiment, reference: Reference, task: Task, new: Rows, beside: pd.DataFrame | None
+    root: Path,
+    experiment: Experiment,
+    reference: Reference,
+    task: Task,
+    new: Rows,
+    beside: Mapping[str, pd.DataFrame] | None,
 ) -> Check:
-    frame, here = new.frame, reference.rows["population"] == task.population
-    old = reference.rows[here].drop(columns="population").reset_index(drop=True) if beside is None else beside
-    record = reference.provenance["populations"][task.population]
-    same = beside is not None or all(record.get(name) == new.record.get(name) for name in PLATFORM)
-    rest = reference.rows[~here]
-    mixed = dataclasses.replace(reference, rows=pd.concat([rest, frame.assign(population=task.population)]))
-    changed = _changed_verdicts(root, experiment, reference, mixed)
-    return Check(task.population, _n_cells(frame), same, _difference(old, frame), changed)
+    frame, here, name = new.frame, reference.rows["population"] == task.population, task.population
+    rest, old = reference.rows[~here], reference.rows[here].drop(columns="population").reset_index(drop=True)
+    if beside is not None:
+        old = beside[name]
+    record = reference.provenance["populations"][name]
+    same = beside is not None or all(record.get(key) == new.record.get(key) for key in PLATFORM)
+    # Published rows have the columns of all populations; two computations of one have to have the same.
+    alike = beside is None or set(old.columns) == set(frame.columns)
+    mixed = [
+        dataclasses.replace(reference, rows=pd.concat([rest, rows.assign(population=name)])) for rows in (old, frame)
+    ]
+    changed = _changed_verdicts(root, experiment, *mixed)
+    difference = _difference(old, frame) if alike else np.inf
+    return Check(name, _n_cells(frame), same, difference, changed, new.record["measuring_code"])
 
 
 def _n_cells(rows: pd.DataFrame) -> int:
@@ -180,7 +202,10 @@ def _difference(old: pd.DataFrame, new: pd.DataFrame) -> float:
     words = [frame[others].astype(object).where(frame[others].notna(), "").astype(str) for frame in (old, new)]
     if not (words[0].to_numpy() == words[1].to_numpy()).all():
         return np.inf
-    a, b = old[numbers].to_numpy(float), new[numbers].to_numpy(float)
+    try:
+        a, b = old[numbers].to_numpy(float), new[numbers].to_numpy(float)
+    except ValueError:  # words where there were numbers
+        return np.inf
     apart = np.where(np.isnan(a) == np.isnan(b), np.nan_to_num(np.abs(a - b), nan=0.0), np.inf)
     return float(apart.max(initial=0.0))
 
