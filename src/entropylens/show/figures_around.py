@@ -35,7 +35,7 @@ def aligned(around: pd.DataFrame, branches: pd.DataFrame) -> tuple[Figure, str]:
     """The main figure: logs around spikes and jumps, and what becomes of a spike when one thing is changed.
 
     Args:
-        around: rows of the kind "around", one a model and offset, at one width.
+        around: rows of the kind "around", one a model and offset, at one width, mark and variant.
         branches: rows of the kind "branch", of one width.
     """
     figure = Figure(figsize=(WIDTH, 8.6), layout="constrained")

@@ -110,7 +110,7 @@ def parts(models: pd.DataFrame) -> tuple[Figure, str]:
 
     Args:
         models: rows of the kind "model", of designs "optimizers" and "parts", of one width; optimizers of which
-            there are no parts are left out.
+            there are no parts are left out, unless there are no others.
     """
     both = models.groupby("optimizer")["variant"].nunique()
     names = [o for o in NAMES if both.get(o, 0) > 1] or [o for o in NAMES if o in both]

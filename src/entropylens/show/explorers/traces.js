@@ -12,7 +12,8 @@ export default {
     const names = new Map(model.get("names")), populations = model.get("populations"), seeds = model.get("seeds");
     const models = model.get("models"), kinds = model.get("kinds"), [low, high] = model.get("span");
     const view = model.get("points"), bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-    const length = bytes.length / models.length / 3, DIVERGED = 2 ** 14 - 1; // points of a trace, and see `pack`
+    const bits = model.get("dead_bits"), DIVERGED = 2 ** (24 - bits) - 1; // see `pack`
+    const length = bytes.length / models.length / 3; // points of a trace
     const state = { ...model.get("selected") };
     let axis = Object.keys(AXES)[0], step = 0; // of the cursor
 
@@ -46,10 +47,10 @@ export default {
       const number = populations.findIndex((p) => p.optimizer === state.optimizer && p.rate === state.rate);
       const place = number * seeds.length + seeds.indexOf(state.seed), loss = [], dead = [];
       for (let i = place * length; i < (place + 1) * length; i++) {
-        const point = bytes[3 * i] + 256 * bytes[3 * i + 1] + 65536 * bytes[3 * i + 2], code = point >> 10;
+        const point = bytes[3 * i] + 256 * bytes[3 * i + 1] + 65536 * bytes[3 * i + 2], code = point >> bits;
         if (code === DIVERGED) break;
         loss.push(low * (high / low) ** (code / (DIVERGED - 1)));
-        dead.push(point & 1023);
+        dead.push(point & (2 ** bits - 1));
       }
       const population = populations[number], stretch = Math.floor(population.steps / length);
       return { ...population, ...models[place], loss, dead, stretch };
@@ -105,16 +106,16 @@ export default {
         ? `Dead neurons: ${share(one.most)} at most after step 100, ${share(one.end)} ${one.diverged ? "when it diverged" : "at the end"}.`
         : "It has no neurons that could die.";
       const end = one.diverged ? `It diverged: the loss left all bounds in ${steps(one.loss.length)}.`
-        : `It ends at a divergence (KL) of ${one.kl === null ? "more than can be told" : `${one.kl.toPrecision(2)} nats`} from its target.`;
+        : `It ends at a divergence (KL) of ${one.kl === null ? "more than can be told" : `${one.kl < 10 ? one.kl.toPrecision(2) : Math.round(one.kl)} nats`} from its target.`;
       say(told, `${who()}: ${counted(many[0], 0)}, ${counted(many[1], 1)}${collapses}. ${dead} ${end}`);
     }
     function underCursor() {
       const place = at();
-      if (place >= one.loss.length) return `${steps(place)}: it has diverged`;
       const events = eventsIn(place).map(([kind, onset, height]) => {
         const { unit, digits } = MARKS[kind], by = height === null ? "" : ` (${signed(height, digits)} ${unit})`;
         return `; a ${kinds[kind]} begins at step ${onset}${by}`;
       });
+      if (place >= one.loss.length) return `${steps(place)}: it has diverged${events.join("")}`;
       const dead = one.neurons ? `, ${one.dead[place]} of ${one.neurons} neurons dead` : "";
       return `${steps(place)}: loss ${one.loss[place].toFixed(2)} nats${dead}${events.join("")}`;
     }
@@ -154,10 +155,12 @@ export default {
     });
     for (const kind of ["pointermove", "pointerdown"])
       picture.addEventListener(kind, (event) => {
+        if (kind === "pointermove" && !event.buttons) return; // hovering would take the cursor away from the keyboard
         const box = picture.getBoundingClientRect();
         move(Math.floor(frame.placeAt(((event.clientX - box.left) / box.width) * frame.width)));
         if (kind === "pointerdown") remember();
       });
+    picture.addEventListener("pointerup", remember);
 
     // ---- the picture ------------------------------------------------------------------------------------------------
     const LEFT = 40, RIGHT = 18, LOSS = { top: 34, bottom: 194 }, DEAD = { top: 240, bottom: 330 }, HEIGHT = 368;

@@ -16,14 +16,8 @@ from entropylens.measures.events import SPIKE
 from entropylens.models.transformer import TransformerConfig
 from entropylens.results.statistics import select
 from entropylens.show.explorers import source, style
+from entropylens.show.figures_spikes import NAMES
 
-NAMES = {
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "rmsprop": "RMSprop",
-    "sgd": "SGD",
-    "momentum": "SGD with momentum",
-}
 KINDS = ("spike", "jump", "collapse")
 """Of events: a collapse is a rise of the loss that does not come back."""
 DEAD_BITS = 10
@@ -53,6 +47,7 @@ class TraceExplorer(anywidget.AnyWidget):
     after step 100, and at the end), and `events`: number of the kind, onset, height (nats, or neurons)."""
     points = traitlets.Bytes().tag(sync=True)
     """(populations × seeds, P, 3): see `pack`."""
+    dead_bits = traitlets.Int(DEAD_BITS).tag(sync=True)
     span: traitlets.List[float] = traitlets.List().tag(sync=True)
     """Lowest and highest loss that is packed, nats."""
     selected = traitlets.Dict().tag(sync=True)
