@@ -117,7 +117,21 @@ def test_surroundings_are_the_average_around_onsets() -> None:
     assert at[4]["died"] == pytest.approx(0.0, abs=1e-9)
     assert at[10]["died"] == pytest.approx(20 / NEURONS, abs=0.01)
     assert at[0]["active"] == pytest.approx(0.4)
-    assert at[0]["sharp"] == pytest.approx(2.0, abs=0.15)
+    assert at[0]["sharp"] == pytest.approx(np.log(2.0), abs=0.08)
+
+
+def test_a_large_event_next_to_others_is_no_part_of_their_rise() -> None:
+    """Of rises the median: one spike that is a hundred times as high does not show in the typical one."""
+    whole = logs()
+    high = replace(whole, losses=inject(whole.losses, spike_shape(40.0), np.array([340])))
+    rows = [r for r in of_surroundings(high) if r["event"] == "spike"]
+    assert max(r["rise"] for r in rows) == pytest.approx(0.4, abs=0.05)
+
+
+def test_sharpness_below_zero_is_left_out_of_the_average() -> None:
+    whole = logs()
+    none = replace(whole, sharpness=np.full(len(whole.sharpness_steps), -1.0))
+    assert all(np.isnan(r["sharp"]) for r in of_surroundings(none))
 
 
 def test_a_lagging_second_moment_is_above_zero() -> None:
@@ -139,9 +153,9 @@ def test_detectors_find_what_is_injected_and_say_nothing_in_quiet_steps() -> Non
             assert row["false_alarms"] == 0
 
 
-def test_quiet_steps_are_those_far_from_where_sharpness_is_above_the_edge() -> None:
+def test_quiet_steps_are_those_far_from_where_sharpness_is_above_half_of_the_edge() -> None:
     whole = logs()
-    calm = replace(whole, sharpness=np.where(whole.sharpness_steps == 700, 101.0, 99.0))
+    calm = replace(whole, sharpness=np.where(whole.sharpness_steps == 700, 51.0, 49.0))
     last = int(calm.sharpness_steps[-1])
     expected = np.zeros(STEPS, dtype=bool)
     expected[spike_rule().start : last] = True

@@ -43,7 +43,7 @@ def around() -> pd.DataFrame:
         if (optimizer, event) != ("sgd", "jump"):
             rise = (0.5 if optimizer == "adam" else 0.25) * (offset == 2)
             row = {"event": event, "optimizer": optimizer, "seed": seed, "offset": offset, "rise": rise}
-            row |= {"died": 0.02 * (offset >= 4), "sharp": 1.2 if optimizer == "adam" and offset > -4 else NAN}
+            row |= {"died": 0.02 * (offset >= 4), "sharp": np.log(1.2) if optimizer == "adam" and offset > -4 else NAN}
             found.append(row)
     found[0]["rise"] = np.inf
     return pd.DataFrame(found)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from entropylens.measures.around import ahead, aligned, auc, run_means
 from entropylens.measures.events import JUMP, SPIKE, Bools, Event, Floats, Rule, Steps, coarse, events, onsets
@@ -90,13 +91,13 @@ class Logs:
 
     @property
     def quiet(self) -> Bools:
-        """(last): whether all sharpness that was measured within `MARGIN` steps of a step is below the edge.
+        """(last): whether all sharpness that was measured within `MARGIN` steps of a step is below half of the edge.
 
         Not before events are looked for, nor after the last measurement.
         """
         calm = np.zeros(self.last, dtype=bool)
         calm[spike_rule().start : max(self.sharpness_steps, default=0)] = True
-        for step in self.sharpness_steps[~(self.sharpness < self.edge)]:
+        for step in self.sharpness_steps[~(self.sharpness < self.edge / 2)]:
             calm[max(0, step - MARGIN) : step + MARGIN + 1] = False
         return calm
 
@@ -215,7 +216,7 @@ def of_detectors(runs: Sequence[Logs]) -> list[list[Row]]:
     For each kind of `event` and each `factor` of the threshold: `found`, the share of `injected` events of the median
     `amplitude` that occurs in these runs that were found, put where the rule sees nothing; NaN where none occurs. And
     `false_alarms` in `quiet` steps, which are free of instabilities for a reason that has nothing to do with the
-    detector: sharpness stays below the edge around them. There are no such steps where it was not measured.
+    detector: sharpness stays below half of the edge around them. There are no such steps where it was not measured.
     """
     kinds = [_kinds(run) for run in runs]
     heights = {name: [e.height for of in kinds for e in of[name][1]] for name in SHAPES}
@@ -253,14 +254,16 @@ def _detector(run: Logs, name: str, trace: Floats, rules: list[Rule], shape: Flo
 def of_surroundings(logs: Logs) -> Iterator[Row]:
     """What the logs do around spikes, and around jumps: the mean over the model's events, at every second `offset`.
 
-    `rise`: loss above that of the step before the onset, nats; `died`: dead neurons more than at that step, as a share
-    of all; `active`; `gradient` and `update`: the logarithm of their norm's ratio to that of 20 steps before; `lag` as
-    of `Logs`; `sharp`: sharpness over the edge, held from one measurement to the next.
+    `rise`: loss above that of the step before the onset, nats, and of this the median, since other, larger events may
+    be near; `died`: dead neurons more than at that step, as a share of all; `active`; `gradient` and `update`: the
+    logarithm of their norm's ratio to that of 20 steps before; `lag` as of `Logs`; `sharp`: the logarithm of sharpness
+    over the edge (left out where it is not above zero), held from one measurement to the next.
     """
     steps = np.arange(logs.last)
     held = np.full(logs.last, np.nan)
     if len(logs.sharpness_steps):
-        held = logs.sharpness[np.searchsorted(logs.sharpness_steps, steps, side="right") - 1] / logs.edge
+        positive = np.where(logs.sharpness > 0, logs.sharpness / logs.edge, np.nan)
+        held = np.log(positive)[np.searchsorted(logs.sharpness_steps, steps, side="right") - 1]
     with np.errstate(divide="ignore"):
         gradient, update = np.log(logs.grad_norm[: logs.last]), np.log(logs.update_norm[: logs.last])
     traces = {
@@ -274,13 +277,17 @@ def of_surroundings(logs: Logs) -> Iterator[Row]:
     }
     for name, found in (("spike", logs.spikes), ("jump", logs.jumps)):
         if found:
-            means = {c: _around(trace[: logs.last], onsets(found), back) for c, (trace, back) in traces.items()}
+            means = {
+                c: _around(trace[: logs.last], onsets(found), back, median=c == "rise")
+                for c, (trace, back) in traces.items()
+            }
             for place, offset in enumerate(range(-BEFORE, AFTER + 1, EVERY)):
                 yield {"event": name, "offset": offset} | {column: values[place] for column, values in means.items()}
 
 
-def _around(trace: Floats, at: Steps, back: int | None) -> Floats:
-    """The mean of a trace around onsets, less what it was `back` steps before each of them."""
+def _around(trace: Floats, at: Steps, back: int | None, *, median: bool) -> Floats:
+    """The mean, or median, of a trace around onsets, less what it was `back` steps before each of them."""
     windows, run = aligned([trace], [at], BEFORE, AFTER)
-    mean: Floats = run_means(windows if back is None else windows - windows[:, BEFORE - back, None], run)[0]
-    return mean[::EVERY]
+    values = windows if back is None else windows - windows[:, BEFORE - back, None]
+    typical: Floats = pd.DataFrame(values).median().to_numpy() if median else run_means(values, run)[0]
+    return typical[::EVERY]

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 
 from entropylens.experiments.branching import WAYS
 from entropylens.measures.around import mean_over_runs
-from entropylens.measures.event_rows import AFTER, BEFORE
 from entropylens.show.figures import BLACK, WIDTH, Line, canvas, picture
 from entropylens.show.figures_spikes import NAMES, OPTIMIZER_LINES, by_optimizer, optimizer_legend
 
@@ -23,6 +22,8 @@ MOST = 3.0
 """A rise of more than so many times the unchanged branch's counts as that much."""
 EVENTS = {"spike": "a spike", "jump": "a jump in deaths"}
 TRACES = {"rise": "rise (nats)", "died": "died (%)", "sharp": "sharpness / edge"}
+NEAR = (-40, 60)
+"""Of the steps around an event, those that are drawn."""
 SCORES = {
     "sharpness": "sharpness", "lag": "lag of v̂", "deaths": "neurons that just died", "dead": "neurons dead",
     "gradient": "gradient's norm",
@@ -52,7 +53,7 @@ def aligned(around: pd.DataFrame, branches: pd.DataFrame) -> tuple[Figure, str]:
         left, right = (axes[f"{column} {event}"] for event in EVENTS)
         left.set_ylabel(label)
         right.sharey(left)
-        left.set_xlim(-BEFORE, AFTER)
+        left.set_xlim(*NEAR)
         right.sharex(left)
         right.tick_params(labelleft=False)
     clipped = branches.assign(beside=branches["beside"].clip(0, MOST))
@@ -74,23 +75,24 @@ def _surroundings(panels: Sequence[Axes], rows: pd.DataFrame) -> Iterator[str]:
         ax.axvline(0, color="0.4", linewidth=1.2)
         if column == "sharp":
             ax.axhline(1, color=BLACK, linestyle=":", linewidth=1.2)
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter("{x:g}")
         ax.tick_params(labelbottom=ax is panels[-1])
     for here, o, line, _ in by_optimizer(rows, 1):
-        rise, died, sharp = (
-            _band(ax, here, column, line, 100 if column == "died" else 1)
-            for ax, column in zip(panels, TRACES, strict=True)
-        )
+        rise, died, sharp = (_band(ax, here, column, line) for ax, column in zip(panels, TRACES, strict=True))
         told = [f"loss {_peak(rise, '+.3f', ' nats')}", f"dead {_peak(died, '+.2f', ' %')}"]
         before = sharp.get(-2, np.nan)
         told += [f"sharpness {before:.2f} of the edge at step −2"] if np.isfinite(before) else []
         yield f"{NAMES[o]}: {', '.join(told)}"
 
 
-def _band(ax: Axes, rows: pd.DataFrame, column: str, line: Line, scale: float) -> pd.Series:
-    """The mean over models against the offset, with its interval; returns the mean."""
-    finite = rows.assign(value=scale * rows[column].where(np.isfinite(rows[column].to_numpy(dtype=float))))
+def _band(ax: Axes, rows: pd.DataFrame, column: str, line: Line) -> pd.Series:
+    """The mean over models against the offset, with its interval; returns the mean. Of sharpness the geometric mean."""
+    near = rows[rows["offset"].between(*NEAR)]
+    finite = near.assign(value=near[column].where(np.isfinite(near[column].to_numpy(dtype=float))))
     table = finite.pivot_table("value", "seed", "offset")
-    mean, low, high = mean_over_runs(table.to_numpy(dtype=float))
+    of_logarithms, percent = column == "sharp", 100 if column == "died" else 1
+    mean, low, high = (np.exp(x) if of_logarithms else percent * x for x in mean_over_runs(table.to_numpy(dtype=float)))
     at = table.columns.to_numpy(dtype=float)
     ax.fill_between(at, low, high, color=line.color, alpha=0.2, linewidth=0)
     ax.plot(at, mean, color=line.color, linestyle=line.linestyle, marker=line.marker, markevery=10, markersize=3.5,
