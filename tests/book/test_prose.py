@@ -63,6 +63,15 @@ DECLARED_ON = {
     "07_active_neurons": {
         r"activation of 0\.001": "an imagined neuron",
     },
+    "08_deaths_and_spikes": {
+        r"0\.01 (?:means|is small)": "an example of a learning rate",
+        r"the last 50 steps": "a declared setting of the detector",
+        r"in 10,000(?: quiet steps)?|in 1000 steps": "units of rates",
+        r"p ≤ 0\.05": "the level of the tests",
+        r"blocks of 100 steps": "a declared setting of the null",
+        r"slope of 0\.01|β₂ is 0\.9": "declared settings of branches",
+        r"every 25 steps|within 20 steps": "an imagined log in a quick check",
+    },
 }
 """What may stand on one page, and why."""
 

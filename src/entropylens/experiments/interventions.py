@@ -8,27 +8,16 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from entropylens.experiments.branching import LEAD, WAYS, train_branches
+from entropylens.experiments.branching import WAYS, train_branches
 from entropylens.experiments.experiment import Experiment
-from entropylens.experiments.spikes import RATES, Arm, Fields, labels_of
+from entropylens.experiments.spikes import RATES, Arm, labels_of
 from entropylens.measures.event_rows import Row
 from entropylens.training.spec import PopulationSpec
-
-EVERY = 2
-"""Of a branch's steps, every how many are kept in rows."""
 
 
 def design() -> list[Arm]:
     """At the edge of each optimizer: where spikes are frequent and trainings still come to a good end."""
-
-    def edge(optimizer: str, d_model: int, shape: Fields | None = None) -> Arm:
-        return Arm("interventions", optimizer, d_model, (RATES[d_model, optimizer].edge,), shape=shape or {})
-
-    return [
-        *(edge(optimizer, 64) for optimizer in ("adam", "rmsprop", "momentum")),
-        *(edge(optimizer, 16) for optimizer in ("adam", "rmsprop", "momentum")),
-        edge("adam", 64, {"norm": "none", "n_layers": 1}),
-    ]
+    return [Arm("interventions", o, 64, (RATES[64, o].edge,)) for o in ("adam", "rmsprop", "momentum")]
 
 
 def populations(arms: Sequence[Arm], seeds: int) -> list[PopulationSpec]:
@@ -40,7 +29,7 @@ def populations(arms: Sequence[Arm], seeds: int) -> list[PopulationSpec]:
 
 
 def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-    """Rows of three kinds, all of which say which model it is.
+    """Rows of two kinds, all of which say which model it is.
 
     "model": one a trained model, `final` true, with the number of its `places`, and `kills`: how many more neurons die
     when the rate is doubled at a calm place than when it is not (a share of all; 0 if there is no such place).
@@ -49,9 +38,6 @@ def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame
     share of all), `cost` (loss at the checkpoint, with the change in force, less the unchanged one's; nats), `height`
     (highest loss, less the loss at the branch's own start; nats, infinite if it diverged), `beside` (`height` over the
     unchanged branch's), `died` (most dead neurons, less those at the start, a share of all).
-
-    "path": the mean over the model's places of the `rise` (nats) and of `died`, way by way, at every second `offset`
-    from the onset; at a calm place from `LEAD` steps after the beginning.
     """
     branches = list(_branches(trained, spec))
     rows: list[Row] = []
@@ -60,9 +46,8 @@ def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame
         here = [branch for branch in branches if branch["member"] == number]
         rows.append(labels | {"kind": "model", "final": True} | _of_model(here))
         for branch in here:
-            told = {name: value for name, value in branch.items() if name not in ("member", "rises", "deaths")}
+            told = {name: value for name, value in branch.items() if name != "member"}
             rows.append(labels | {"kind": "branch", "final": False} | told)
-        rows += [labels | {"kind": "path", "final": False} | row for row in _paths(here)]
     return pd.DataFrame(rows)
 
 
@@ -85,8 +70,6 @@ def _branches(trained: Mapping[str, Tensor], spec: PopulationSpec) -> Iterator[R
             "height": float(rise.max()),
             "beside": float(rise.max()) / base[1] if base[1] > 0 else np.nan,
             "died": float(dead.max() - dead[0]),
-            "rises": losses - base[0][0],
-            "deaths": dead - dead[0],
         }
 
 
@@ -96,14 +79,6 @@ def _of_model(here: Sequence[Row]) -> Row:
         "places": len({branch["step"] for branch in here}),
         "kills": died["calm, double rate"] - died["calm"] if "calm" in died else 0.0,
     }
-
-
-def _paths(here: Sequence[Row]) -> Iterator[Row]:
-    for way in dict.fromkeys(branch["way"] for branch in here):
-        group = [branch for branch in here if branch["way"] == way]
-        rise, died = (np.mean([branch[name] for branch in group], axis=0) for name in ("rises", "deaths"))
-        for place in range(0, len(rise), EVERY):
-            yield {"way": way, "offset": place - LEAD, "rise": float(rise[place]), "died": float(died[place])}
 
 
 EXPERIMENT = Experiment(

@@ -46,6 +46,8 @@ PROBE = 20
 a measurement costs as much as 50 steps."""
 POINTS = 300
 """Points of a published trace."""
+NEAR = (-40, 60)
+"""Of the steps around an event, those that are published."""
 
 
 DTYPES = ("float32", "float64")
@@ -169,26 +171,29 @@ def quick() -> list[PopulationSpec]:
 
 
 def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-    """Rows of six kinds, all of which say which model it is; what each holds is told in measures/event_rows.py.
+    """Rows of five kinds, all of which say which model it is; what each holds is told in measures/event_rows.py.
 
-    "model", one a trained model, `final` true; "event", one an event; and of designs "optimizers" and "parts":
-    "threshold", the same meetings under other thresholds or coarser logs, and, at marked rates, "around", the average
-    surroundings of the model's spikes and jumps. "detector", of design "optimizers", is how well events are found.
+    "model", one a trained model, `final` true; and of design "optimizers": "event", one an event; "threshold", the same
+    meetings under other thresholds or coarser logs; "detector", how well events are found; and, at the edge, "around",
+    the average surroundings of the model's spikes and jumps, to five digits.
     """
     rows: list[Row] = []
-    main = spec.design in ("optimizers", "parts")
     runs = [_logs(spec, trained, number) for number in range(len(spec.members))]
     detectors = of_detectors(runs) if spec.design == "optimizers" else [[] for _ in runs]
     for named, logs, detector in zip(spec.members, runs, detectors, strict=True):
         labels = labels_of(spec, named)
         rows.append(labels | {"kind": "model", "final": True, **of_model(logs)})
-        parts: dict[str, Iterable[Row]] = {"event": of_events(logs), "detector": detector}
-        if main:
-            parts["threshold"] = of_thresholds(logs)
-        if main and labels["at"]:
-            parts["around"] = of_surroundings(logs)
+        parts: dict[str, Iterable[Row]] = {}
+        if spec.design == "optimizers":
+            parts = {"event": of_events(logs), "threshold": of_thresholds(logs), "detector": detector}
+        if spec.design == "optimizers" and labels["at"] == "edge":
+            parts["around"] = [_rounded(row) for row in of_surroundings(logs) if NEAR[0] <= row["offset"] <= NEAR[1]]
         rows += [labels | {"kind": kind, "final": False} | row for kind, found in parts.items() for row in found]
     return pd.DataFrame(rows)
+
+
+def _rounded(row: Row) -> Row:
+    return {name: float(f"{x:.5g}") if isinstance(x, float) else x for name, x in row.items()}
 
 
 def optimizer_name(optimizer: OptimizerConfig) -> str:

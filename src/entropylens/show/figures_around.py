@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from entropylens.experiments.branching import WAYS
+from entropylens.experiments.spikes import NEAR
 from entropylens.measures.around import mean_over_runs
 from entropylens.show.figures import BLACK, WIDTH, Line, canvas, picture
 from entropylens.show.figures_spikes import NAMES, OPTIMIZER_LINES, by_optimizer, optimizer_legend
@@ -22,8 +23,6 @@ MOST = 3.0
 """A rise of more than so many times the unchanged branch's counts as that much."""
 EVENTS = {"spike": "a spike", "jump": "a jump in deaths"}
 TRACES = {"rise": "rise (nats)", "died": "died (%)", "sharp": "sharpness / edge"}
-NEAR = (-40, 60)
-"""Of the steps around an event, those that are drawn."""
 SCORES = {
     "sharpness": "sharpness", "lag": "lag of v̂", "deaths": "neurons that just died", "dead": "neurons dead",
     "gradient": "gradient's norm",
