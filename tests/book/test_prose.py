@@ -70,6 +70,8 @@ DECLARED_ON = {
         r"p ≤ 0\.05": "the level of the tests",
         r"blocks of 100 steps": "a declared setting of the null",
         r"slope of 0\.01|β₂ is 0\.9": "declared settings of branches",
+        r"β₂ = 0\.99?|usual 0\.999|\(0\.999\)|0\.999 for Adam": "declared settings of optimizers",
+        r"within 0\.2 nats": "the declared criterion of the edge",
         r"every 25 steps|within 20 steps": "an imagined log in a quick check",
     },
 }
