@@ -16,8 +16,8 @@ from entropylens.training.spec import PopulationSpec
 
 
 def design() -> list[Arm]:
-    """At the edge of each optimizer: where spikes are frequent and trainings still come to a good end."""
-    return [Arm("interventions", o, 64, (RATES[64, o].edge,)) for o in ("adam", "rmsprop", "momentum")]
+    """At the edge of the optimizers that kill: where spikes are frequent and trainings still come to a good end."""
+    return [Arm("interventions", o, 64, (RATES[64, o].edge,)) for o in ("adam", "rmsprop")]
 
 
 def populations(arms: Sequence[Arm], seeds: int) -> list[PopulationSpec]:
