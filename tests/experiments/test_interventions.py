@@ -60,6 +60,7 @@ def test_each_place_has_its_ways_and_no_model_has_too_many(rows: pd.DataFrame) -
     assert (spikes.groupby("seed").size() <= PER_MODEL).all()
     models = rows[rows["kind"] == "model"]
     assert models["final"].all()
+    assert rows["main"].all()
     assert len(models) == len(SPEC.members)
 
 

@@ -42,7 +42,7 @@ def measure(spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame
     branches = list(_branches(trained, spec))
     rows: list[Row] = []
     for number, named in enumerate(spec.members):
-        labels = labels_of(spec, named)
+        labels = labels_of(spec, named) | {"main": True}
         here = [branch for branch in branches if branch["member"] == number]
         rows.append(labels | {"kind": "model", "final": True} | _of_model(here))
         for branch in here:
