@@ -16,8 +16,8 @@ from entropylens.training.spec import PopulationSpec
 
 
 def design() -> list[Arm]:
-    """At the edge of the optimizers that kill: where spikes are frequent and trainings still come to a good end."""
-    return [Arm("interventions", o, 64, (RATES[64, o].edge,)) for o in ("adam", "rmsprop")]
+    """At the edge of two optimizers that kill, and of one that does not: where spikes are, and trainings end well."""
+    return [Arm("interventions", o, 64, (RATES[64, o].edge,)) for o in ("adam", "rmsprop", "momentum")]
 
 
 def populations(arms: Sequence[Arm], seeds: int) -> list[PopulationSpec]:
