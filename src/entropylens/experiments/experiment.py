@@ -1,10 +1,10 @@
-"""What an experiment is: populations to be trained, and a function that measures each of them."""
+"""What an experiment is: specifications of what is to be computed, and a function that measures each of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -15,11 +15,37 @@ from entropylens.training.population import Run
 from entropylens.training.spec import PopulationSpec, train_spec
 
 
-class Measure(Protocol):
-    """Turns a trained population into rows."""
+class Spec(Protocol):
+    """What a store needs to know of something that is to be computed, such as a `PopulationSpec`."""
 
-    def __call__(self, spec: PopulationSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-        """One row a member and whatever else is told apart; `trained` holds what `train_population` stores."""
+    @property
+    def config(self) -> object:
+        """Of the models; the code of the module that defines its class is part of the training's key."""
+
+    @property
+    def members(self) -> Sized:
+        """One a model."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps of `count_steps` there will be."""
+
+    @property
+    def design(self) -> str:
+        """The part of an experiment that asks for it: a label, on which training does not depend."""
+
+    def canonical(self) -> str:
+        """JSON that two specifications share exactly if they ask for the same training."""
+
+    def work(self) -> float:
+        """Floating-point operations, roughly."""
+
+
+class Measure(Protocol):
+    """Turns what was trained into rows."""
+
+    def __call__(self, spec: Any, trained: Mapping[str, Tensor]) -> pd.DataFrame:
+        """Rows of one of the experiment's own specifications; `trained` holds what its training stores."""
 
 
 Trained = tuple[Mapping[str, Tensor], float, bool]
@@ -27,9 +53,9 @@ Trained = tuple[Mapping[str, Tensor], float, bool]
 
 
 class Train(Protocol):
-    """Trains a population: in its own module where an experiment does more than `train_population`."""
+    """Trains what a specification asks for: where an experiment does other things than `train_population`."""
 
-    def __call__(self, spec: PopulationSpec, device: str) -> Trained:
+    def __call__(self, spec: Any, device: str) -> Trained:
         """The training's tensors; it counts its steps by `count_steps`."""
 
 
@@ -47,7 +73,7 @@ class Experiment:
     Attributes:
         name: of its rows in `results/`.
         claims: the ids that it decides.
-        populations: profile to specifications.
+        populations: profile to specifications, mostly `PopulationSpec`s.
         measure: a function at the top level of a module; its module's code makes the key of the rows.
         publishes: tensors that are published beside the rows; None if there are none.
         train: a function at the top level of a module, whose code is part of the training's key; None for
@@ -56,7 +82,7 @@ class Experiment:
 
     name: str
     claims: tuple[str, ...]
-    populations: Mapping[str, Callable[[], Sequence[PopulationSpec]]]
+    populations: Mapping[str, Callable[[], Sequence[Spec]]]
     measure: Measure
     publishes: Publish | None = None
     train: Train | None = None

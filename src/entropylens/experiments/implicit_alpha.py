@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from entropylens.experiments.experiment import Experiment
+from entropylens.experiments.experiment import Experiment, Spec
 from entropylens.experiments.ffn_or_attention import EXPERIMENT as FFN_OR_ATTENTION
 from entropylens.experiments.low_entropy import EXPERIMENT as LOW_ENTROPY
 from entropylens.measures.explanations import Projection, divergence, explain, families, project
@@ -32,7 +32,7 @@ NAMES = ("escort", "exact", "sample", "sample escort", "uniform")
 """The escort and the exact minimiser tell one story, the others are its rivals."""
 
 
-def populations(profile: str) -> Sequence[PopulationSpec]:
+def populations(profile: str) -> Sequence[Spec]:
     """The populations of claims 1 and 2."""
     return [spec for source in SOURCES.values() for spec in source.populations[profile]()]
 

@@ -16,14 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from entropylens.experiments.experiment import Experiment, Measure, Train, train_population
+from entropylens.experiments.experiment import Experiment, Measure, Spec, Train, train_population
 from entropylens.models.trie_kernel import has_kernel
 from entropylens.results.code import code_hash
 from entropylens.results.environment import cpu_model, git_state, installed_version
 from entropylens.results.files import digest
 from entropylens.results.store import Record, Rows, Store
 from entropylens.training.parallel import map_processes
-from entropylens.training.spec import PopulationSpec
 
 TRAINING_CODE = "entropylens.training.spec"
 FLOPS = 6e10
@@ -35,7 +34,7 @@ class Task:
     """One population of an experiment, with its keys."""
 
     experiment: str
-    spec: PopulationSpec
+    spec: Spec
     measure: Measure
     train: Train | None
     training_key: str
@@ -111,7 +110,8 @@ def trained_population(task: Task) -> tuple[Mapping[str, Tensor], Record]:
     known = store.read_tensors("trained", task.training_key)
     if known is not None:
         return known.tensors, known.record
-    tensors, seconds, compiled = (task.train or train_population)(task.spec, task.device)
+    train: Train = task.train or train_population
+    tensors, seconds, compiled = train(task.spec, task.device)
     record = {**task.record, **_circumstances(seconds, task.device, compiled)}
     store.write_tensors("trained", task.training_key, tensors, record)
     return tensors, record
