@@ -2,6 +2,7 @@
 
 from entropylens.experiments import (
     active_neurons,
+    bound_search,
     ffn_or_attention,
     implicit_alpha,
     interventions,
@@ -21,6 +22,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         active_neurons,
         spikes,
         interventions,
+        bound_search,
     )
 }
 """By name, in the order of the chapters."""
