@@ -6,6 +6,7 @@ from entropylens.experiments import (
     ffn_or_attention,
     implicit_alpha,
     interventions,
+    looped_induction,
     low_entropy,
     residual_dominance,
     spikes,
@@ -23,6 +24,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         spikes,
         interventions,
         bound_search,
+        looped_induction,
     )
 }
 """By name, in the order of the chapters."""

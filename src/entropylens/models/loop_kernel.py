@@ -1,0 +1,97 @@
+"""A block of a looped transformer as one operator on a CPU, `entropylens::loop_block`, by loop_block.c.
+
+A loop of T steps is T small blocks one after the other, and in tensor operations each of them is twenty passes over
+memory. Here a block is one pass forward and one backward, a sequence at a time, and no attention matrix is stored. What
+a block is, models/looped.py says; the tests hold this to it.
+
+Shapes: M models, B sequences, n tokens, D width, P parameters of a block.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from entropylens.models.native import compiled
+
+SOURCE = Path(__file__).with_name("loop_block.c")
+NORMS = ("none", "pre", "post")
+"""In the order of the C source."""
+
+
+class Shape(ctypes.Structure):
+    """The C struct shape_t."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("models", "batch", "tokens", "neurons", "causal", "norm")]
+
+
+def has_kernel(dtype: torch.dtype) -> bool:
+    """Whether the C kernel serves this number type here."""
+    return compiled(SOURCE, dtype) is not None
+
+
+def loop_block(y: Tensor, theta: Tensor, neurons: int, causal: bool, norm: str) -> Tensor:
+    """F(Y), (M, B, n, D) to the same; first derivatives only.
+
+    Args:
+        y: states plus inputs.
+        theta: (M, P) parameters, in the order qkv, the MLP's keys, their bias, values, their bias, and gain and bias of
+            the norms before the head, before the MLP and at the end, of those that there are.
+        neurons: of the MLP.
+        causal: whether tokens see those before them only.
+        norm: of `NORMS`.
+
+    Raises:
+        ValueError: for parameters that do not fit.
+        MemoryError: if there is none to work in.
+    """
+    result: Tensor = _block(y, theta, neurons, causal, NORMS.index(norm))
+    return result
+
+
+def _call(name: str, y: Tensor, theta: Tensor, neurons: int, causal: bool, norm: int, *others: Tensor) -> None:
+    kernel, width = compiled(SOURCE, y.dtype), ctypes.c_int64(y.shape[-1])
+    assert kernel is not None
+    shape = Shape(*y.shape[:3], neurons, int(causal), norm)
+    kernel.parameters.restype = ctypes.c_int64
+    if theta.shape != (y.shape[0], wanted := kernel.parameters(ctypes.byref(shape), width)):
+        raise ValueError(
+            f"a block of this shape has {wanted} parameters, got {tuple(theta.shape)} for {y.shape[0]} models"
+        )
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (theta, y, *others)]
+    if getattr(kernel, name)(ctypes.byref(shape), width, *pointers):
+        raise MemoryError(f"no memory for a block over {y.shape[-2]} tokens")
+
+
+@torch.library.custom_op("entropylens::loop_block", mutates_args=())
+def _block(y: Tensor, theta: Tensor, neurons: int, causal: bool, norm: int) -> Tensor:
+    y = y.contiguous()
+    f = torch.empty_like(y)
+    _call("forward", y, theta.contiguous(), neurons, causal, norm, f)
+    return f
+
+
+@torch.library.custom_op("entropylens::loop_block_backward", mutates_args=())
+def _block_backward(
+    df: Tensor, y: Tensor, theta: Tensor, neurons: int, causal: bool, norm: int
+) -> tuple[Tensor, Tensor]:
+    y, theta = y.contiguous(), theta.contiguous()
+    dy, dtheta = torch.empty_like(y), torch.empty_like(theta)
+    _call("backward", y, theta, neurons, causal, norm, df.contiguous(), dy, dtheta)
+    return dy, dtheta
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - nothing of it is needed
+    ctx.save_for_backward(*inputs[:2])
+    ctx.how = inputs[2:]
+
+
+def _differentiate(ctx: Any, df: Tensor) -> tuple[Tensor | None, ...]:
+    return *_block_backward(df, *ctx.saved_tensors, *ctx.how), None, None, None
+
+
+_block.register_autograd(_differentiate, setup_context=_save)

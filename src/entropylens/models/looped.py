@@ -1,0 +1,309 @@
+"""A looped transformer with a single head, written to be read: one block, applied again and again to its own state.
+
+    X = embedding + position        (n, d)   enters at every loop
+    Z_0 = 0                         (n, d)   the state
+    Z_{t+1} = Z_t + F(Z_t + X)               T times; a `gated` or `hamiltonian` update does something else with F
+    logits = LN(Z_T) W_U + b        (n, V)
+
+F is a head, softmax(Y W_Q (Y W_K)ᵀ / √d) Y W_V, then an MLP, with or without a layer norm. Where Lam (arXiv 2601.09588)
+leaves open what goes where, the choice is ours and is told at `LoopedConfig`.
+
+Shapes: B sequences, n tokens, d = d_model, V symbols, T loops. Everything broadcasts over leading dimensions, in which
+a population of models may be stacked (training/looped.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from entropylens.models.loop_kernel import has_kernel, loop_block
+from entropylens.models.transformer import FeedForward, Linear, Norm1d
+
+Update = Literal["plain", "gated", "hamiltonian"]
+LoopNorm = Literal["none", "pre", "post"]
+
+
+@dataclass(frozen=True)
+class LoopedConfig:
+    """The shape of a looped transformer.
+
+    Attributes:
+        vocabulary: V.
+        d_model: d, also of queries, keys and values.
+        n_loops: T.
+        d_ff: neurons of the MLP, None: 4 d; 0: no MLP.
+        norm: `post`: F(Y) = LN(u + MLP(u)) with u the head's output; `pre`: F(Y) = u + MLP(LN(u)), and the head sees
+            LN(Y); `none`: F(Y) = u + MLP(u). With a norm, the read-out sees LN(Z_T).
+        causal: whether a token sees itself and those before it only.
+        hint: whether a token's embedding has a second part that is chosen by the token before it.
+        position_scale: factor of the sinusoidal positions; 0: none.
+        n_blocks: k blocks, used in turn.
+        residual: whether F is added to the state; if not, Z_{t+1} = F(Z_t + X), the iteration of the theorem.
+        update: how F changes the state, see `LoopedTransformer.step`.
+        damping, pull, slope, temperature: μ, α, β and τ of the Hamiltonian update, which the paper does not give.
+    """
+
+    vocabulary: int = 16
+    d_model: int = 8
+    n_loops: int = 25
+    d_ff: int | None = None
+    norm: LoopNorm = "post"
+    causal: bool = True
+    hint: bool = False
+    position_scale: float = 0.15
+    n_blocks: int = 1
+    residual: bool = True
+    update: Update = "plain"
+    damping: float = 0.5
+    pull: float = 0.5
+    slope: float = 0.1
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "d_model", "n_loops", "n_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.d_ff is not None and self.d_ff < 0:
+            raise ValueError(f"d_ff is 0, for none, or more, got {self.d_ff}")
+        for name, choices in (("norm", LoopNorm), ("update", Update)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(get_args(choices))}")
+        if self.update != "plain" and not self.residual:
+            raise ValueError(f"a {self.update} update is residual")
+
+    @property
+    def n_neurons(self) -> int:
+        """Of the MLP."""
+        return 4 * self.d_model if self.d_ff is None else self.d_ff
+
+    def build(self, generator: torch.Generator | None = None) -> LoopedTransformer:
+        """A model of this shape."""
+        return LoopedTransformer(self, generator)
+
+
+@dataclass
+class LoopTrace:
+    """What a pass went through, one entry a loop; and the state before the first."""
+
+    states: list[Tensor] = field(default_factory=list)
+    """(*, B, n, d); T + 1 of them."""
+    rows: list[Tensor] = field(default_factory=list)
+    """(*, B, n, n) attention."""
+
+    def entropies(self) -> Tensor:
+        """Shannon entropy of every attention row, (T, *, B, n), nats."""
+        entropies: Tensor = torch.special.entr(torch.stack(self.rows)).sum(-1)
+        return entropies
+
+
+class LoopBlock(nn.Module):
+    """F: a head, then an MLP."""
+
+    def __init__(self, config: LoopedConfig) -> None:
+        super().__init__()
+        d = config.d_model
+        self.config = config
+        self.qkv = nn.Parameter(torch.randn(d, 3 * d) * d**-0.5)
+        self.mlp = FeedForward(d, config.n_neurons) if config.n_neurons else None
+        self.norm_in = Norm1d(d, config.norm == "pre")
+        self.norm_mid = Norm1d(d, config.norm == "pre" and self.mlp is not None)
+        self.norm_out = Norm1d(d, config.norm == "post")
+
+    def forward(self, y: Tensor, trace: LoopTrace | None = None) -> Tensor:
+        """(*, B, n, d) to (*, B, n, d): on a CPU by a kernel, unless there is a trace to be kept."""
+        fused = trace is None and y.device.type == "cpu" and has_kernel(y.dtype) and 3 <= y.ndim <= 4
+        return self._fused(y) if fused else self.reference(y, trace)
+
+    def reference(self, y: Tensor, trace: LoopTrace | None = None) -> Tensor:
+        """The definition, (*, B, n, d) to (*, B, n, d); it can be differentiated as often as wanted."""
+        batch, tokens = y.shape[-3:-1]
+        qkv = (self.norm_in(y.flatten(-3, -2)) @ self.qkv).unflatten(-2, (batch, tokens))
+        rows = attention_rows(qkv, self.config.causal)
+        if trace is not None:
+            trace.rows.append(rows)
+        u = (rows @ qkv.chunk(3, dim=-1)[2]).flatten(-3, -2)
+        out = u if self.mlp is None else u + self.mlp(self.norm_mid(u), None)
+        folded: Tensor = self.norm_out(out).unflatten(-2, (batch, tokens))
+        return folded
+
+    def _fused(self, y: Tensor) -> Tensor:
+        mlp = [] if self.mlp is None else [x for w in (self.mlp.keys, self.mlp.values) for x in (w.weight, w.bias)]
+        norms = [x for n in (self.norm_in, self.norm_mid, self.norm_out) if n.on for x in (n.gain, n.bias)]
+        theta = torch.cat([p.flatten(-2) for p in (self.qkv, *mlp, *norms)], dim=-1)
+        if y.ndim == 3:
+            return loop_block(y[None], theta[None], self.config.n_neurons, self.config.causal, self.config.norm)[0]
+        theta = theta.expand(len(y), -1)
+        return loop_block(y, theta, self.config.n_neurons, self.config.causal, self.config.norm)
+
+
+class LoopedTransformer(nn.Module):
+    """Embedding, T loops, logits.
+
+    Args:
+        config: the shape.
+        generator: draws the initial parameters, independently of any global state; None takes PyTorch's.
+    """
+
+    def __init__(self, config: LoopedConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        d = config.d_model
+        self.token = nn.Parameter(torch.randn(config.vocabulary, d))
+        self.previous = nn.Parameter(torch.randn(config.vocabulary + 1, d)) if config.hint else None
+        self.blocks = nn.ModuleList(LoopBlock(config) for _ in range(config.n_blocks))
+        self.gate = nn.Parameter(torch.zeros(1, 2)) if config.update == "gated" else None
+        self.norm = Norm1d(d, config.norm != "none")
+        self.unembed = Linear(d, config.vocabulary)
+        if generator is not None:
+            self._redraw(generator)
+
+    @torch.no_grad()
+    def _redraw(self, generator: torch.Generator) -> None:
+        for p in (self.token, self.previous):
+            if p is not None:
+                p.normal_(generator=generator)
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.weight.normal_(std=module.weight.shape[0] ** -0.5, generator=generator)
+            elif isinstance(module, LoopBlock):
+                module.qkv.normal_(std=module.qkv.shape[0] ** -0.5, generator=generator)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """X: symbols (*, B, n) to (*, B, n, d)."""
+        x = _look_up(self.token, tokens)
+        if self.previous is not None:  # the first token has none before it: row V
+            before = F.pad(tokens[..., :-1], (1, 0), value=self.config.vocabulary)
+            x = x + _look_up(self.previous, before)
+        if self.config.position_scale:
+            x = x + self.config.position_scale * sinusoids(tokens.shape[-1], self.config.d_model).to(x)
+        return x
+
+    def step(
+        self, z: Tensor, x: Tensor, velocity: Tensor, loop: int, trace: LoopTrace | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One loop: state and velocity (*, B, n, d) to the next ones.
+
+        plain: Z + F(Z + X). gated: Z + g ∘ F(Z + X), one g for each token, σ(a + b h) of its row's entropy h, relative
+        to the largest (a definition of ours: the paper's is not known). hamiltonian: V' = μV + α(F − Z) − β∇E_τ(Z),
+        Z' = Z + V', with E_τ(Z) = −τ Σ_i log Σ_j exp(⟨z_i W_Q, x_j W_K⟩ / (τ√d)).
+        """
+        block, c = self.blocks[loop % self.config.n_blocks], self.config
+        assert isinstance(block, LoopBlock)
+        looked = LoopTrace() if c.update == "gated" else trace
+        f = block(z + x, looked)
+        if c.update == "hamiltonian":
+            velocity = c.damping * velocity + c.pull * (f - z) - c.slope * energy_gradient(block, z, x, c.temperature)
+            return z + velocity, velocity
+        if self.gate is not None and looked is not None:
+            rows = looked.rows[-1]
+            if trace is not None:
+                trace.rows.append(rows)
+            a, b = self.gate[..., None, None].unbind(-3)
+            f = torch.sigmoid(a + b * _relative_entropy(rows, c.causal)[..., None]) * f
+        return (z + f if c.residual else f), velocity
+
+    def forward(
+        self, tokens: Tensor, trace: LoopTrace | None = None, n_loops: int | None = None, *, last: bool = False
+    ) -> Tensor:
+        """Logits at every position, (*, B, n) to (*, B, n, V).
+
+        Args:
+            tokens: symbols.
+            trace: where states and attention rows are kept.
+            n_loops: other than the configuration's.
+            last: whether only the last token's logits are wanted, (*, B, 1, V).
+        """
+        z = self.run(self.embed(tokens), trace, n_loops)
+        return self.read(z[..., -1:, :] if last else z)
+
+    def run(self, x: Tensor, trace: LoopTrace | None = None, n_loops: int | None = None) -> Tensor:
+        """Z_T from X, both (*, B, n, d)."""
+        z = velocity = torch.zeros_like(x)
+        if trace is not None:
+            trace.states.append(z)
+        for loop in range(self.config.n_loops if n_loops is None else n_loops):
+            z, velocity = self.step(z, x, velocity, loop, trace)
+            if trace is not None:
+                trace.states.append(z)
+        return z
+
+    def read(self, z: Tensor) -> Tensor:
+        """Logits (*, B, n, V) of a state (*, B, n, d)."""
+        logits: Tensor = self.unembed(self.norm(z.flatten(-3, -2))).unflatten(-2, z.shape[-3:-1])
+        return logits
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trainable numbers."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def settle(model: LoopedTransformer, tokens: Tensor, tolerance: float = 1e-4, most: int = 1000) -> tuple[Tensor, int]:
+    """Loop until no state moves by more than the tolerance, relative to its size: logits, and the loops that it took.
+
+    Raises:
+        ValueError: for a tolerance that is not above 0.
+    """
+    if not tolerance > 0:
+        raise ValueError(f"a tolerance is above 0, got {tolerance}")
+    x = model.embed(tokens)
+    z = velocity = torch.zeros_like(x)
+    for loop in range(most):
+        before = z
+        z, velocity = model.step(z, x, velocity, loop)
+        if bool(((z - before).norm(dim=-1) <= tolerance * z.norm(dim=-1)).all()):
+            return model.read(z), loop + 1
+    return model.read(z), most
+
+
+def sinusoids(n: int, d: int) -> Tensor:
+    """Positions as sines and cosines of wavelengths from 2π to 2π·10⁴, (n, d), float64; sine and cosine in turn."""
+    at = torch.arange(n, dtype=torch.float64)[:, None] / 10_000 ** (torch.arange(0, d, 2, dtype=torch.float64) / d)
+    waves: Tensor = torch.stack([at.sin(), at.cos()], dim=-1).flatten(-2)[:, :d]
+    return waves
+
+
+def attention_rows(qkv: Tensor, causal: bool) -> Tensor:
+    """softmax(q kᵀ / √d) row by row, (*, n, 3 d) to (*, n, n)."""
+    q, k, _ = qkv.chunk(3, dim=-1)
+    logits = q @ k.mT * q.shape[-1] ** -0.5
+    if causal:
+        future = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).triu(1)
+        logits = logits.masked_fill(future, -torch.inf)
+    rows: Tensor = logits.softmax(-1)
+    return rows
+
+
+def energy_gradient(block: LoopBlock, z: Tensor, x: Tensor, temperature: float) -> Tensor:
+    """∇E_τ(Z), (*, B, n, d): less the keys that a token looks at, on average, sent back through W_Q.
+
+    E_τ = −τ Σ_i log Σ_j exp(⟨z_i W_Q, x_j W_K⟩ / (τ√d)), so that its gradient in z_i is −Σ_j p_ij x_j W_K W_Qᵀ / √d.
+    """
+    w_q, w_k, _ = block.qkv.chunk(3, dim=-1)
+    flat_z, flat_x = z.flatten(-3, -2), x.flatten(-3, -2)
+    q, k = ((a @ w).unflatten(-2, z.shape[-3:-1]) for a, w in ((flat_z, w_q), (flat_x, w_k)))
+    scale = q.shape[-1] ** -0.5
+    looked = attention_rows(torch.cat([q / temperature, k, k], dim=-1), block.config.causal) @ k
+    gradient: Tensor = -scale * (looked.flatten(-3, -2) @ w_q.mT).unflatten(-2, z.shape[-3:-1])
+    return gradient
+
+
+def _look_up(table: Tensor, at: Tensor) -> Tensor:
+    """Rows of (*, V, d) at symbols (*, B, n): (*, B, n, d). A product, so that its gradient is deterministic."""
+    flat = F.one_hot(at.flatten(-2), table.shape[-2]).to(table) @ table
+    chosen: Tensor = flat.unflatten(-2, at.shape[-2:])
+    return chosen
+
+
+def _relative_entropy(rows: Tensor, causal: bool) -> Tensor:
+    """Shannon entropy over the largest that is possible, from 0 to 1, (*, n, n) to (*, n)."""
+    n = rows.shape[-1]
+    places = torch.arange(1, n + 1, device=rows.device) if causal else torch.full((n,), n, device=rows.device)
+    most = places.to(rows).log().clamp(min=1e-12)
+    relative: Tensor = torch.special.entr(rows.clamp(min=torch.finfo(rows.dtype).tiny)).sum(-1) / most
+    return relative

@@ -1,0 +1,198 @@
+"""Train M looped transformers, alike in shape but not in seed or optimizer, as one tensor program on induction data.
+
+As in `training.population`, a member's parameters are a row of a matrix (M, P), and the model's own code runs on all
+rows at once. Sequences are the members' own: symbols (M, B, n).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from entropylens.models.looped import LoopedConfig, LoopedTransformer, LoopTrace
+from entropylens.tasks.induction import NO_ANSWER, Batch, InductionTask, sample
+from entropylens.training.data import generator
+from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
+
+
+@dataclass(frozen=True)
+class LoopedMember:
+    """One model to be trained: the seed draws its initial parameters and its sequences."""
+
+    seed: int
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig("adamw"))
+
+
+@dataclass(frozen=True)
+class LoopedSpec:
+    """A population of looped transformers in words.
+
+    Attributes:
+        config: the common shape.
+        task: what all learn.
+        members: what differs.
+        steps: updates.
+        batch_size: sequences a step and member.
+        lengths: of training sequences: each step draws one of them, the same for all members.
+        warm_up: share of the steps in which longer sequences come in one after the other (a curriculum).
+        snapshots: numbers of updates after which parameters are kept; the last is always.
+        design: a label, on which training does not depend.
+    """
+
+    config: LoopedConfig
+    task: InductionTask
+    members: tuple[LoopedMember, ...]
+    steps: int
+    batch_size: int = 32
+    lengths: tuple[int, ...] = (16, 24, 32, 48, 64)
+    warm_up: float = 0.25
+    snapshots: tuple[int, ...] = ()
+    design: str = "main"
+
+    def canonical(self) -> str:
+        """JSON that two specifications share exactly if they ask for the same training."""
+        asked = asdict(self)
+        del asked["design"]
+        return json.dumps(asked, sort_keys=True)
+
+    def work(self) -> float:
+        """Floating-point operations, roughly; what an estimate of seconds is scaled by."""
+        c, n = self.config, sum(self.lengths) / len(self.lengths)
+        per_token = 2 * c.d_model * (3 * c.d_model + 2 * c.n_neurons + 4 * n) + 3e3
+        return 3.0 * per_token * c.n_loops * n * self.batch_size * len(self.members) * self.steps
+
+
+@dataclass(frozen=True)
+class LoopedRun:
+    """What training left behind."""
+
+    spec: LoopedSpec
+    losses: Tensor
+    """(steps, M): cross-entropy before each update, nats a scored position."""
+    accuracy: Tensor
+    """(steps, M): share of the scored positions of the training batch that were right."""
+    parameters: Tensor
+    """(K, M, P) after the updates of `snapshot_steps`."""
+    snapshot_steps: list[int]
+    seconds: float
+    compiled: bool
+
+
+class LoopedPopulation:
+    """The models of several members, stacked.
+
+    Args:
+        config: their common shape.
+        seeds: one a member; a member starts from the same parameters whoever else is in the population.
+        device: where they live.
+        dtype: float32 or float64; initial values are drawn in float32.
+    """
+
+    def __init__(
+        self,
+        config: LoopedConfig,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        models = [config.build(generator(seed, "init")) for seed in seeds]
+        self.config, self._one = config, models[0]
+        self._shapes = {name: p.shape for name, p in models[0].named_parameters()}
+        rows = [torch.nn.utils.parameters_to_vector(m.parameters()).detach() for m in models]
+        self.parameters = torch.stack(rows).to(device=device, dtype=dtype)
+
+    def logits(self, parameters: Tensor, tokens: Tensor, trace: LoopTrace | None = None) -> Tensor:
+        """Of every token, (M, P) and (M, B, n) to (M, B, n, V)."""
+        result: Tensor = functional_call(self._one, self._views(parameters), (tokens, trace))
+        return result
+
+    def last(self, parameters: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of the last token alone, (M, P) and (M, B, n) to (M, B, V)."""
+        result: Tensor = functional_call(self._one, self._views(parameters), (tokens,), {"last": True})
+        return result[..., 0, :]
+
+    def _views(self, parameters: Tensor) -> dict[str, Tensor]:
+        pieces = parameters.split([shape.numel() for shape in self._shapes.values()], dim=1)
+        return {
+            name: piece.unflatten(1, shape) for piece, (name, shape) in zip(pieces, self._shapes.items(), strict=True)
+        }
+
+
+def scores(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Cross-entropy over the scored positions, nats, and the share that is right, (M) each; logits (M, B, n, V)."""
+    losses = F.cross_entropy(logits.flatten(0, -2), batch.answers.flatten(), ignore_index=NO_ANSWER, reduction="none")
+    count = batch.scored.flatten(1).sum(-1).clamp(min=1)
+    right = (logits.detach().argmax(-1) == batch.answers) & batch.scored
+    return losses.view(len(count), -1).sum(-1) / count, right.flatten(1).sum(-1) / count
+
+
+def rebuild(config: LoopedConfig, parameters: Tensor) -> LoopedTransformer:
+    """A model from its row of a population's parameters, (P,), in their number type."""
+    model = config.build().to(parameters.dtype)
+    torch.nn.utils.vector_to_parameters(parameters.clone(), model.parameters())
+    return model
+
+
+def stack(batches: Sequence[Batch]) -> Batch:
+    """Members' batches (B, n), as one (M, B, n)."""
+    return Batch(*(torch.stack([getattr(b, name) for b in batches]) for name in ("tokens", "answers", "scored")))
+
+
+def train_looped(
+    spec: LoopedSpec,
+    device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> LoopedRun:
+    """Train a population from its specification.
+
+    Raises:
+        ValueError: for snapshots out of range, or a task that has no sequences of a length.
+    """
+    kept = sorted({*spec.snapshots, spec.steps})
+    if spec.steps < 1 or not spec.members or kept[0] < 0 or kept[-1] > spec.steps:
+        raise ValueError(
+            f"needs members, a step and snapshots in 0 … steps, got {len(spec.members)}, {spec.steps}, {kept}"
+        )
+    for length in spec.lengths:
+        spec.task.check_length(length)
+    started = time.perf_counter()
+    population = LoopedPopulation(spec.config, [m.seed for m in spec.members], device, dtype)
+    theta = population.parameters
+    optimizer = PopulationOptimizer([m.optimizer for m in spec.members], theta, spec.steps)
+    streams = [generator(m.seed, "batches") for m in spec.members]
+    losses, accuracy, snapshots = [], [], [theta.cpu().clone()] if kept[0] == 0 else []
+    for number, length in enumerate(_lengths(spec), 1):
+        batch = stack([sample(spec.task, spec.batch_size, length, stream) for stream in streams])
+        batch = Batch(*(getattr(batch, name).to(device) for name in ("tokens", "answers", "scored")))
+        theta.requires_grad_(True)
+        loss, right = scores(population.logits(theta, batch.tokens), batch)
+        (grad,) = torch.autograd.grad(loss.sum(), theta)
+        theta.requires_grad_(False)
+        optimizer.apply(grad, optimizer.columns())
+        losses.append(loss.detach())
+        accuracy.append(right)
+        if number in kept:
+            snapshots.append(theta.cpu().clone())
+        if progress:
+            progress(1)
+    return LoopedRun(
+        spec, torch.stack(losses).cpu(), torch.stack(accuracy).cpu(), torch.stack(snapshots), kept,
+        time.perf_counter() - started, compiled=False,
+    )  # fmt: skip
+
+
+def _lengths(spec: LoopedSpec) -> list[int]:
+    """The length of each step's sequences, drawn from those that the curriculum has come to; the same for all seeds."""
+    random, ordered = generator(0, "lengths"), sorted(spec.lengths)
+    drawn = torch.rand(spec.steps, generator=random)
+    ramp = max(1.0, spec.warm_up * spec.steps)
+    open_now = [min(len(ordered), 1 + int(len(ordered) * step / ramp)) for step in range(spec.steps)]
+    return [ordered[int(x * many)] for x, many in zip(drawn.tolist(), open_now, strict=True)]
