@@ -6,6 +6,7 @@ from entropylens.experiments import (
     ffn_or_attention,
     implicit_alpha,
     interventions,
+    looped_contraction,
     looped_induction,
     low_entropy,
     residual_dominance,
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         interventions,
         bound_search,
         looped_induction,
+        looped_contraction,
     )
 }
 """By name, in the order of the chapters."""

@@ -1,6 +1,6 @@
-"""What a looped model makes of induction: accuracy at any length, and the head and the map that it has learned.
+"""What a looped model makes of induction: its accuracy at any length.
 
-Shapes: M models, B sequences, n tokens, d width, T loops.
+Shapes: M models, B sequences, n tokens, P parameters.
 """
 
 from __future__ import annotations
@@ -8,9 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from entropylens.measures.contraction import Head
-from entropylens.measures.operators import Map
-from entropylens.models.looped import LoopBlock, LoopedConfig, LoopedTransformer
 from entropylens.tasks.induction import InductionTask, sample
 from entropylens.training.data import generator
 from entropylens.training.looped import LoopedPopulation
@@ -42,29 +39,3 @@ def accuracy(
         right += (logits.argmax(-1) == batch.answers[:, -1]).sum(-1)
         left -= now
     return right / sequences
-
-
-def head_of(model: LoopedTransformer, loop: int = 0) -> Head:
-    """The head of a loop's block, without its norms and its MLP, in the model's number type."""
-    block = model.blocks[loop % model.config.n_blocks]
-    assert isinstance(block, LoopBlock)
-    w_q, w_k, w_v = block.qkv.detach().chunk(3, dim=-1)
-    return Head(w_q, w_k, w_v, model.config.d_model**-0.5, model.config.causal)
-
-
-def branch_of(model: LoopedTransformer, x: Tensor, loop: int = 0) -> Map:
-    """F(· + X) of one sequence, (n, d) to (n, d), with its MLP and its norms: what a loop adds."""
-    block = model.blocks[loop % model.config.n_blocks]
-    assert isinstance(block, LoopBlock)
-    return lambda z: block.reference((z + x)[None])[0]
-
-
-def step_of(model: LoopedTransformer, x: Tensor, loop: int = 0) -> Map:
-    """One loop of one sequence, Z to Z + F(Z + X), (n, d) to (n, d)."""
-    branch = branch_of(model, x, loop)
-    return lambda z: z + branch(z)
-
-
-def untrained(config: LoopedConfig, seed: int) -> LoopedTransformer:
-    """The model that a member of this seed starts from."""
-    return config.build(generator(seed, "init"))
