@@ -37,8 +37,8 @@ def measure(spec: LoopedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     """Rows of three kinds, all of which say which model it is; in double precision.
 
     "map", one a trained model and map, `final` true, at the last state of a sequence of `LENGTH`. Maps are "head", the
-    theorem's F, attention alone; "block", the F that is trained, with its MLP and norm; "loop", Z + block. Each has its
-    `norm`, the operator norm of its derivative; `lowered`, by how much the logarithm of that falls if the logits are
+    theorem's F, attention alone; "block", the F that is trained, with its MLP and norm; "loop", Z + block. Each has
+    `exact`, the operator norm of its derivative; `lowered`, by how much the logarithm of that falls if the logits are
     multiplied by `HEAT`; `radius`, the largest |eigenvalue| of the derivative, and `radius_lowered`; and of Z ← map(Z),
     iterated `LOOPS` times from 0: `decay`, by how much the logarithm of a step falls per loop in the second half;
     `settled`, whether steps end within rounding; `last_step`, its size; and the largest Lyapunov exponent, nats a loop.
@@ -91,7 +91,7 @@ def _maps(model: LoopedTransformer, task: InductionTask) -> Iterator[Row]:
         rates = local_rates(torch.stack(_iterate(step, x)), tolerance=1e-12)
         yield {
             "map": name,
-            "norm": norm,
+            "exact": norm,
             "lowered": math.log(norm / operator_norm(hot, states[-1])),
             "radius": radius,
             "radius_lowered": math.log(radius / local_rate(hot, states[-1])),

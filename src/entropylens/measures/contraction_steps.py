@@ -139,7 +139,7 @@ def sizes(head: Head, y: Tensor, q: float = 2.0) -> dict[str, float]:
     """Exact sizes of the derivative and of its parts at one state, (n, d), and the bounds on them.
 
     Returns:
-        `entropy`, the rows' Shannon entropy over its largest value, on average; `norm`, ‖DF(Y)‖; `value` and `score`,
+        `entropy`, the rows' Shannon entropy over its largest value, on average; `exact`, ‖DF(Y)‖; `value` and `score`,
         the norms of its parts; `printed` and `corrected`, for spectral norms, the second NaN where ‖Y‖_F > 2;
         and `ours`, `data_bound`.
     """
@@ -148,7 +148,7 @@ def sizes(head: Head, y: Tensor, q: float = 2.0) -> dict[str, float]:
     value = torch.linalg.matrix_norm(s, ord=2) * torch.linalg.matrix_norm(head.w_v, ord=2)
     return {
         "entropy": float(normalised_tsallis(s, 1.0, places).mean()),
-        "norm": operator_norm(head, y),
+        "exact": operator_norm(head, y),
         "value": float(value),
         "score": operator_norm(ScorePart(head), y),
         "printed": float(printed(head, y, q, "spectral").total),

@@ -15,7 +15,7 @@ from entropylens.show.figures import BLACK, LINES, canvas, picture, plot_means, 
 ORDERS = (1.0, 1.5, 2.0, 4.0)
 """Orders q of the entropy for which the root is drawn."""
 NORMS = {"spectral": LINES[1], "frobenius": LINES[0]}
-SIZES = {"norm": LINES[0], "value": LINES[2], "score": LINES[1]}
+SIZES = {"exact": LINES[0], "value": LINES[2], "score": LINES[1]}
 BOUNDS = {"printed": LINES[6], "corrected": LINES[3], "ours": LINES[4]}
 
 
@@ -111,10 +111,10 @@ def by_entropy(table: pd.DataFrame, title: str) -> tuple[Figure, str]:
     """
     figure, axes = canvas(2, height=5.6, sharex=True)
     words = []
-    for ax, lines in zip(axes, (SIZES, {"norm": SIZES["norm"]} | BOUNDS), strict=True):
+    for ax, lines in zip(axes, (SIZES, {"exact": SIZES["exact"]} | BOUNDS), strict=True):
         for name, line in lines.items():
             shown = table.dropna(subset=name)
-            label = {"norm": "‖DF‖, exact", "value": "value part", "score": "score part"}.get(name, f"bound, {name}")
+            label = {"exact": "‖DF‖, exact", "value": "value part", "score": "score part"}.get(name, f"bound, {name}")
             ax.plot(
                 shown["entropy"],
                 shown[name],
