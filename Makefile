@@ -33,7 +33,8 @@ test: $(STAMP)
 	$(BIN)/entropylens build --profile quick
 	ENTROPYLENS_SITE=_build/html-quick $(BIN)/pytest -m browser tests/browser
 	# all but interventions, whose cheapest population takes a quarter of an hour
-	$(BIN)/entropylens verify low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes --budget 30
+	$(BIN)/entropylens verify low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
+	  bound_search looped_induction --budget 30
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks

@@ -91,7 +91,6 @@ def design() -> list[Arm]:
         *(Arm("width", s, 5, {"n_loops": 4, "d_model": d}, {"lr": lr}) for d, lr in WIDER.items() for s in both),
         *(Arm("width", "hint", 5, twelve | {"d_model": d}, {"lr": WIDER[d]}) for d in (16, 32)),
         *(Arm("task", s, 5, {"n_loops": 4}) for s in others),
-        *(Arm("task", s, 5, twelve) for s in others),
         *(Arm("norm", "hint", 5, twelve | {"norm": norm}) for norm in ("pre", "none")),
         Arm("mask", "hint", 5, twelve | {"causal": False}),
         *(Arm("positions", "hint", 5, twelve | {"position_scale": scale}) for scale in (0.0, 1.0)),
