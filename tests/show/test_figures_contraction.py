@@ -43,6 +43,6 @@ def test_sizes_and_bounds_are_told_from_end_to_end() -> None:
     table = heated(Head(w_q, w_k, w_v), 3 * y, [4.0, 0.1])
     assert table["corrected"].isna().all()  # outside of the ball it is no bound
     alt = draw.by_entropy(table, "a head").alt
-    assert f"‖DF‖, exact: {table['norm'].iloc[0]:.3g} to {table['norm'].iloc[1]:.3g}" in alt
+    assert f"‖DF‖, exact: {table['exact'].iloc[0]:.3g} to {table['exact'].iloc[1]:.3g}" in alt
     assert "bound, ours" in alt
     assert "bound, corrected" not in alt

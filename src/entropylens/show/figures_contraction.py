@@ -132,3 +132,47 @@ def by_entropy(table: pd.DataFrame, title: str) -> tuple[Figure, str]:
     axes[-1].set_xlabel("rows' entropy, over its largest value")
     low, high = table["entropy"].iloc[0], table["entropy"].iloc[-1]
     return figure, f"{title}: from entropy {low:.3f} to {high:.3f}. {'; '.join(dict.fromkeys(words))}."
+
+
+@picture
+def over_training(rows: pd.DataFrame) -> tuple[Figure, str]:
+    """The derivative's norm and two bounds on it in the course of training, and the entropy of the rows.
+
+    Args:
+        rows: of the kind "snapshot" of one arm and loop: step, seed, exact, printed, ours, entropy.
+    """
+    figure, axes = canvas(2, height=5.0, sharex=True, gridspec_kw={"height_ratios": [2, 1]})
+    words = []
+    lines = {"exact": SIZES["exact"], "ours": BOUNDS["ours"], "printed": BOUNDS["printed"]}
+    labels = {"exact": "‖DF‖ of the head, exact", "ours": "our bound", "printed": "as printed"}
+    for ax, columns in zip(axes, (lines, {"entropy": LINES[2]}), strict=True):
+        for name, line in columns.items():
+            table = rows.pivot_table(name, "seed", "step")
+            at = 1 + table.columns.to_numpy(float)
+            ax.plot(at, table.T, color=line.color, alpha=0.25, linewidth=0.7)
+            middle = table.median()
+            ax.plot(at, middle, color=line.color, marker=line.marker, linestyle=line.linestyle, label=labels.get(name))
+            words.append(f"{labels.get(name, name)}: {', '.join(f'{s:g}: {m:.3g}' for s, m in middle.items())}")
+    axes[0].set(yscale="log", xscale="log", ylabel="size")
+    axes[1].set(ylim=(0, 1), ylabel="rows' entropy", xlabel="updates + 1")
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure, f"Medians over models, after so many updates. {'; '.join(words)}."
+
+
+@picture
+def settling(sizes: dict[str, Tensor]) -> tuple[Figure, str]:
+    """How large the steps of an iteration are, loop by loop.
+
+    Args:
+        sizes: label to ‖Z_{t+1} − Z_t‖, (loops).
+    """
+    figure, (ax,) = canvas(height=3.2)
+    words = []
+    for (label, values), line in zip(sizes.items(), LINES, strict=False):
+        shown = values.double().clamp(min=1e-16).numpy()
+        ax.plot(np.arange(1, len(shown) + 1), shown, color=line.color, linestyle=line.linestyle, marker=line.marker,
+                markevery=max(1, len(shown) // 8), label=label)  # fmt: skip
+        words.append(f"{label}: {shown[0]:.2g} at first, {shown[-1]:.2g} in the end")
+    ax.set(yscale="log", xlabel="loop", ylabel="size of the step")
+    figure.legend(loc="outside upper center", ncols=1)
+    return figure, f"Size of the step at each loop. {'; '.join(words)}."
