@@ -12,8 +12,8 @@ from entropylens.tasks.induction import InductionTask, sample
 from entropylens.training.data import generator
 from entropylens.training.looped import LoopedPopulation
 
-TOKENS = 2**17
-"""Tokens of all models that go through a loop at a time: some 40 MB at d = 8, also at lengths of a thousand."""
+PAIRS = 2**24
+"""Pairs of tokens, of all models, that go through a loop at a time: 64 MB where attention matrices are stored."""
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def accuracy(
     """
     random, right, left = generator(length, "evaluation"), torch.zeros(len(parameters)), sequences
     while left:
-        now = min(left, max(1, TOKENS // (length * len(parameters))))
+        now = min(left, max(1, PAIRS // (length**2 * len(parameters))))
         batch = sample(task, now, length, random)
         logits = population.last(parameters, batch.tokens.expand(len(parameters), -1, -1))
         right += (logits.argmax(-1) == batch.answers[:, -1]).sum(-1)
