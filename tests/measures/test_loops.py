@@ -7,7 +7,7 @@ import torch
 
 from entropylens.measures.contraction import Head
 from entropylens.measures.induction import accuracy
-from entropylens.measures.loops import branch_of, head_of
+from entropylens.measures.loops import branch_of, first_gradients, head_of
 from entropylens.measures.operators import operator_norm
 from entropylens.models.looped import LoopedConfig, LoopTrace
 from entropylens.tasks.induction import InductionTask, sample
@@ -45,3 +45,15 @@ def test_accuracy_is_that_of_each_model_alone() -> None:
         with torch.no_grad():
             alone = (model(batch.tokens)[:, -1].argmax(-1) == batch.answers[:, -1]).float().mean()
         assert float(found[member]) == pytest.approx(float(alone))
+
+
+def test_gradients_explode_with_the_loops_if_the_norm_is_after_the_block() -> None:
+    task = InductionTask(5, "repeat", scored="all")
+    few, many, before = (
+        first_gradients(LoopedConfig(5, n_loops=loops, norm=norm, hint=True), task, range(6), length=12)  # type: ignore[arg-type]
+        for loops, norm in ((1, "post"), (25, "post"), (25, "pre"))
+    )
+    assert float(many[0].median()) > 20 * float(few[0].median())
+    assert float(before[0].median()) < 20 * float(few[0].median())
+    assert float(few[1].max()) < 1e-5
+    assert float(many[1].median()) > 100 * float(few[1].median())

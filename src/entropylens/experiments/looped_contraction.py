@@ -132,9 +132,9 @@ def _heated(model: LoopedTransformer) -> LoopedTransformer:
 
 
 def chosen() -> list[LoopedSpec]:
-    """The loop of the paper, and shorter ones, on both tasks."""
-    arms = [a for a in design() if a.setting in ("plain", "hint") and a.design in ("main", "loops")]
-    return populations(arms)
+    """The loop of the paper on both tasks, and with the hint a single loop and four of them, which learn the task."""
+    short = [a for a in design() if a.design == "loops" and a.setting == "hint" and a.shape["n_loops"] in (1, 4)]
+    return populations([a for a in design() if a.design == "main"] + short)
 
 
 EXPERIMENT = Experiment(

@@ -1,15 +1,21 @@
-"""A looped model as the maps that the contraction theorem is about, and is not about.
+"""A looped model as the maps that the contraction theorem is about, and is not about; and how its gradients fare.
 
 Shapes: n tokens, d width; one sequence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from entropylens.measures.contraction import Head
 from entropylens.measures.operators import Map
-from entropylens.models.looped import LoopBlock, LoopedTransformer, attention_rows
+from entropylens.models.looped import LoopBlock, LoopedConfig, LoopedTransformer, attention_rows
+from entropylens.tasks.induction import InductionTask, sample
+from entropylens.training.data import generator
+from entropylens.training.looped import LoopedPopulation, scores, stack
 
 
 def head_of(model: LoopedTransformer, loop: int = 0) -> Head:
@@ -37,3 +43,31 @@ def branch_of(model: LoopedTransformer, x: Tensor, loop: int = 0) -> Map:
         return result
 
     return branch
+
+
+def first_gradients(
+    config: LoopedConfig, task: InductionTask, seeds: Sequence[int], batch: int = 8, length: int = 32
+) -> tuple[Tensor, Tensor]:
+    """How large an untrained model's gradient is, and how wrong it comes out in single precision, (seeds) each.
+
+    Args:
+        config: the shape.
+        task: what the loss is of.
+        seeds: of models and sequences.
+        batch: sequences.
+        length: of each.
+
+    Returns:
+        The gradient's norm in double precision, and the norm of the error of the one in single precision, relative to
+        it.
+    """
+
+    def gradient(dtype: torch.dtype) -> Tensor:
+        population = LoopedPopulation(config, seeds, dtype=dtype)
+        drawn = stack([sample(task, batch, length, generator(seed, "batches")) for seed in seeds])
+        theta = population.parameters.requires_grad_()
+        loss, _ = scores(population.logits(theta, drawn.tokens), drawn)
+        return torch.autograd.grad(loss.sum(), theta)[0].double()
+
+    double, single = gradient(torch.float64), gradient(torch.float32)
+    return double.norm(dim=-1), (single - double).norm(dim=-1) / double.norm(dim=-1)
