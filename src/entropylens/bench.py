@@ -8,6 +8,12 @@ The work is one full-batch training step (loss, gradient, Adam) of M = 8 models 
     floor         the matrix products that our step cannot avoid, and nothing else
     unlogged      our step itself, against one that logs (training/recording.py): the ratio is 1 / (1 + its cost)
 
+At d = 8, a step of M = 8 looped models (bench_looped.py) is timed, too: T = 25 loops, 32 sequences of 64 tokens:
+
+    naive         a plain PyTorch loop: each model alone, in tensor operations, torch.optim.AdamW
+    one_by_one    each model alone, but by the kernel
+    floor         exponentials and products, and nothing else
+
 Before anything is timed, the losses of the first steps are compared: they must agree to 5 digits. The contestants take
 turns, so that a machine that slows down slows all of them; the ratio is that of the medians.
 """
@@ -17,12 +23,15 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from entropylens import bench_looped
 from entropylens.models.layouts import Layout, SentenceLayout, TrieLayout
 from entropylens.models.transformer import Transformer, TransformerConfig
 from entropylens.tasks.language import Language
@@ -33,11 +42,27 @@ from entropylens.training.population import Population, compiler_works, make_ste
 from entropylens.training.recording import Entry
 
 WIDTHS = (8, 16, 32, 64)
-VERSUS = ("naive", "loop_on_trie", "jax", "floor", "unlogged")
+VERSUS = ("naive", "loop_on_trie", "jax", "floor", "unlogged", "one_by_one")
 MEMBERS, LAYERS, LR = 8, 2, 1e-3
 
 Step = Callable[[], list[float]]
 """Trains one step and returns the losses of the members before it."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A step of ours and those that it is compared with; each is built from a configuration."""
+
+    work: str
+    """What the step does: `name` in the results."""
+    config: Callable[[int], Any]
+    """Of a d_model."""
+    ours: Callable[..., Step]
+    rivals: Mapping[str, Callable[..., Step]]
+    checked: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments for a step whose losses are compared, where it is not the one that is timed."""
+    widths: Sequence[int] | None = None
+    """Values of d_model that are measured; None: any."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +93,23 @@ def run_benchmarks(
     Raises:
         RuntimeError: if a contestant's losses differ from ours in the first 5 digits: it does not do the same work.
     """
-    for width in widths:
-        config = TransformerConfig(d_model=width, n_layers=LAYERS)
-        ours = _ours(config)
-        for name in versus:
-            if name == "jax" and importlib.util.find_spec("jax") is None:
-                continue
-            yield _compare(config, _ours(config, logged=True) if name == "unlogged" else ours, name, seconds)
+    for contest, width, names in planned(widths, versus):
+        config = contest.config(width)
+        ours = contest.ours(config)
+        for name in names:
+            yield _compare(contest, config, ours, name, seconds)
+
+
+def planned(widths: Sequence[int], versus: Sequence[str]) -> list[tuple[Contest, int, list[str]]]:
+    """What `run_benchmarks` will measure: contests, each with its d_model and the names of the rivals that are here."""
+    there = [name for name in versus if name != "jax" or importlib.util.find_spec("jax")]
+    asked = [
+        (contest, width, [name for name in there if name in contest.rivals])
+        for width in widths
+        for contest in CONTESTS
+        if contest.widths is None or width in contest.widths
+    ]
+    return [plan for plan in asked if plan[-1]]
 
 
 def as_rows(measurements: Sequence[Measurement]) -> list[dict[str, object]]:
@@ -82,22 +117,17 @@ def as_rows(measurements: Sequence[Measurement]) -> list[dict[str, object]]:
     return [asdict(m) for m in measurements]
 
 
-def _compare(config: TransformerConfig, ours: Step, name: str, seconds: float) -> Measurement:
-    if name == "jax":
-        from entropylens.bench_jax import jax_step
-
-        theirs: Step = jax_step(_models(config), _target(config.language), config, LR)
-    else:
-        rivals = {"naive": _naive, "loop_on_trie": _loop_on_trie, "floor": _floor, "unlogged": _ours}
-        theirs = rivals[name](config)
+def _compare(contest: Contest, config: Any, ours: Step, name: str, seconds: float) -> Measurement:
+    rival = contest.rivals[name]
+    theirs = rival(config)
     if name != "floor":
-        _check_same(_ours(config), theirs, name)
+        checked = contest.checked
+        _check_same(contest.ours(config, **checked), rival(config, **checked) if checked else theirs, name)
     a, b = _in_turns(ours, theirs, seconds)
     mine, other = statistics.median(a), statistics.median(b)
     ratio = mine / other if name == "floor" else other / mine
-    threads, compiled = torch.get_num_threads(), compiler_works()
-    work = "logged_step" if name == "unlogged" else "full_batch_step"
-    return Measurement(work, config.d_model, name, ratio, mine, other, len(a), threads, compiled)
+    threads, compiled = torch.get_num_threads(), contest.work != "looped_step" and compiler_works()
+    return Measurement(contest.work, config.d_model, name, ratio, mine, other, len(a), threads, compiled)
 
 
 def _check_same(ours: Step, theirs: Step, name: str) -> None:
@@ -172,6 +202,12 @@ def _loop_on_trie(config: TransformerConfig) -> Step:
     return _one_by_one(config, TrieLayout(config.language), lambda log_probs: -(table * log_probs).sum())
 
 
+def _jax(config: TransformerConfig) -> Step:
+    from entropylens.bench_jax import jax_step
+
+    return jax_step(_models(config), _target(config.language), config, LR)
+
+
 def _floor(config: TransformerConfig) -> Step:
     """Forward, input gradient and weight gradient of every product of the step, as `torch.bmm` into given memory."""
     d, n, rows = config.d_model, config.language.n_nodes, len(TrieLayout(config.language).tokens)
@@ -189,3 +225,28 @@ def _floor(config: TransformerConfig) -> Step:
         return []
 
     return step
+
+
+CONTESTS = (
+    Contest(
+        "full_batch_step",
+        partial(TransformerConfig, Language(), n_layers=LAYERS),
+        _ours,
+        {"naive": _naive, "loop_on_trie": _loop_on_trie, "jax": _jax, "floor": _floor},
+    ),
+    Contest(
+        "logged_step",
+        partial(TransformerConfig, Language(), n_layers=LAYERS),
+        partial(_ours, logged=True),
+        {"unlogged": _ours},
+    ),
+    # In float32, rounding errors grow over 25 loops: after a step, losses would differ in the fourth digit.
+    Contest(
+        "looped_step",
+        lambda _width: bench_looped.CONFIG,
+        bench_looped.ours,
+        {"naive": bench_looped.naive, "one_by_one": bench_looped.one_by_one, "floor": bench_looped.floor},
+        {"dtype": torch.float64},
+        (bench_looped.CONFIG.d_model,),
+    ),
+)

@@ -19,6 +19,7 @@ import click
 from entropylens import __version__
 
 if TYPE_CHECKING:
+    from entropylens.bench import Measurement
     from entropylens.book.execute import Outcome
     from entropylens.book.project import Project
     from entropylens.results.publish import Order
@@ -182,7 +183,10 @@ def verify(
     "--width", "widths", type=int, multiple=True, help="A d_model to measure; repeatable.  [default: 8, 16, 32, 64]"
 )
 @click.option(
-    "--versus", "rivals", multiple=True, help="naive, loop_on_trie, jax, floor or unlogged; repeatable.  [default: all]"
+    "--versus",
+    "rivals",
+    multiple=True,
+    help="naive, loop_on_trie, jax, floor, unlogged or one_by_one; repeatable.  [default: all]",
 )
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="The least time for one comparison.")
 @click.option("--threads", type=int, default=None, help="PyTorch's threads.  [default: PyTorch's choice]")
@@ -191,7 +195,7 @@ def bench(as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], secon
     import torch
     from tqdm import tqdm
 
-    from entropylens.bench import VERSUS, WIDTHS, as_rows, run_benchmarks
+    from entropylens.bench import VERSUS, WIDTHS, as_rows, planned, run_benchmarks
     from entropylens.book.errors import BadInput, BookError
     from entropylens.book.project import check_choice
 
@@ -209,17 +213,23 @@ def bench(as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], secon
         _at_least_one("--threads", threads)
         torch.set_num_threads(threads)
     widths, rivals = widths or WIDTHS, rivals or VERSUS
+    total = sum(len(names) for *_, names in planned(widths, rivals))
+    if not total:
+        raise BadInput("--versus one_by_one compares looped models, which are measured at --width 8 only")
     measurements = run_benchmarks(widths, rivals, seconds)
     try:
-        done = list(tqdm(measurements, total=len(widths) * len(rivals), desc="comparisons", leave=False))
+        done = list(tqdm(measurements, total=total, desc="comparisons", leave=False))
     except RuntimeError as error:
         raise BookError(str(error)) from None
     if as_json:
         click.echo(json.dumps(as_rows(done), indent=2))
         return
-    for m in done:
-        what = "ours / floor" if m.versus == "floor" else f"{m.versus} / ours"
-        click.echo(f"d_model {m.d_model:3}  {what:20} {m.ratio:7.2f}   ({m.seconds * 1e3:.1f} ms a step)")
+    click.echo("\n".join(map(_told, done)))
+
+
+def _told(m: Measurement) -> str:
+    what = "ours / floor" if m.versus == "floor" else f"{m.versus} / ours"
+    return f"{m.name:16} d_model {m.d_model:3}  {what:20} {m.ratio:7.2f}   ({m.seconds * 1e3:.1f} ms a step)"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

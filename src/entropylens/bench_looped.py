@@ -1,0 +1,119 @@
+"""The benchmark's contestants for looped models: a training step of M of them on the same induction data.
+
+    naive       a plain PyTorch loop: each model alone, its block in tensor operations, torch.optim.AdamW
+    one_by_one  each model alone, but by models/loop_kernel.py: what is left is the gain from the population
+    floor       the exponentials and the products that a step cannot avoid, and nothing else
+
+All sequences are as long, and the same at each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from entropylens.models.looped import LoopedConfig, LoopedTransformer, LoopTrace
+from entropylens.tasks.induction import Batch, InductionTask, sample
+from entropylens.training.data import generator
+from entropylens.training.looped import LoopedPopulation, scores, stack
+from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
+
+MEMBERS, SEQUENCES, LENGTH = 8, 32, 64
+LR, DECAY = 1e-3, 0.1
+CONFIG = LoopedConfig()
+"""The paper's width and loops: d = 8, T = 25."""
+
+Step = Callable[[], list[float]]
+
+
+def ours(config: LoopedConfig = CONFIG, dtype: torch.dtype = torch.float32) -> Step:
+    """A step as `training.looped.train_looped` does it."""
+    population, batch = LoopedPopulation(config, range(MEMBERS), dtype=dtype), stack(_batches(config))
+    theta, how = population.parameters, OptimizerConfig("adamw", lr=LR, weight_decay=DECAY)
+    optimizer = PopulationOptimizer([how] * MEMBERS, theta)
+
+    def step() -> list[float]:
+        theta.requires_grad_(True)
+        loss, _ = scores(population.logits(theta, batch.tokens), batch)
+        (grad,) = torch.autograd.grad(loss.sum(), theta)
+        theta.requires_grad_(False)
+        optimizer.step(grad)
+        return [float(x) for x in loss.detach()]
+
+    return step
+
+
+def _batches(config: LoopedConfig) -> list[Batch]:
+    task = InductionTask(config.vocabulary, "repeat", scored="all")
+    return [sample(task, SEQUENCES, LENGTH, generator(seed, "batches")) for seed in range(MEMBERS)]
+
+
+def _each_alone(
+    config: LoopedConfig, dtype: torch.dtype, logits: Callable[[LoopedTransformer, Tensor], Tensor]
+) -> Step:
+    models = [config.build(generator(seed, "init")).to(dtype) for seed in range(MEMBERS)]
+    optimizers = [torch.optim.AdamW(m.parameters(), lr=LR, weight_decay=DECAY) for m in models]
+    batches = _batches(config)
+
+    def step() -> list[float]:
+        losses = []
+        for model, optimizer, batch in zip(models, optimizers, batches, strict=True):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(logits(model, batch.tokens).flatten(0, 1), batch.answers.flatten())
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    return step
+
+
+def naive(config: LoopedConfig = CONFIG, dtype: torch.dtype = torch.float32) -> Step:
+    """One model after the other; a trace makes a block take the way of its definition."""
+    return _each_alone(config, dtype, lambda model, tokens: model(tokens, LoopTrace()))
+
+
+def one_by_one(config: LoopedConfig = CONFIG, dtype: torch.dtype = torch.float32) -> Step:
+    """One model after the other, as fast as each can be."""
+    return _each_alone(config, dtype, lambda model, tokens: model(tokens))
+
+
+def floor(config: LoopedConfig = CONFIG) -> Step:
+    """The exponentials and products of T loops, forward and backward, into given memory.
+
+    A causal mask leaves n (n + 1) / 2 pairs of tokens. They are made by as large a rectangle, which wastes nothing.
+    """
+    d, f, n = config.d_model, config.n_neurons, LENGTH
+    seen = (n + 1) // 2 if config.causal else n
+    random = partial(torch.randn, generator=torch.Generator().manual_seed(0))
+    work: list[Callable[[], object]] = []
+
+    def product(left: Tensor, right: Tensor) -> Tensor:
+        out = left @ right
+        work.append(lambda: torch.bmm(left, right, out=out))
+        return out
+
+    for d_in, d_out in [(d, 3 * d), *([(d, f), (f, d)] if f else [])]:
+        rows = SEQUENCES * n
+        x, w, g = random(MEMBERS, rows, d_in), random(MEMBERS, d_in, d_out), random(MEMBERS, rows, d_out)
+        for left, right in [(x, w), (g, w.mT), (x.mT, g)]:
+            product(left, right)
+    q, du = (random(MEMBERS * SEQUENCES, n, d) for _ in range(2))
+    k, v = (random(MEMBERS * SEQUENCES, seen, d) for _ in range(2))
+    logits = product(q, k.mT)
+    p, ds = logits.exp(), product(du, v.mT)
+    work.append(lambda: torch.exp(logits, out=p))
+    for left, right in [(p, v), (p.mT, du), (ds, k), (ds.mT, q)]:
+        product(left, right)
+
+    def step() -> list[float]:
+        for _ in range(config.n_loops):
+            for do in work:
+                do()
+        return []
+
+    return step
