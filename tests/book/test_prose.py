@@ -74,6 +74,19 @@ DECLARED_ON = {
         r"within 0\.2 nats": "the declared criterion of the edge",
         r"every 25 steps|within 20 steps": "an imagined log in a quick check",
     },
+    "09_one_head_looped": {
+        r"of 1000 tokens": "the length that the paper names",
+        r"rate\*\*, 0\.01,": "a declared setting",
+        r"20,000(?: steps)?|decay of 0\.1|rate 0\.001": "settings of the paper",
+        r"is 100 % at": "an imagined model in a quick check",
+    },
+    "10_entropy_and_contraction": {
+        r"For 1000 tokens": "an example of a size",
+        r"20,000 random": "a declared setting of the cell",
+        r"\(64 tokens|of 64 symbols": "a declared length",
+        r"with 1\.5, the paper's": "the paper's order",
+        r"block is 1\.2|is 0\.01\. Does|0\.99 and 1\.01": "imagined blocks in quick checks",
+    },
 }
 """What may stand on one page, and why."""
 
