@@ -41,15 +41,21 @@ def stale(project: Path) -> set[str]:
         ("models/routed.py", {"LE-3", "LE-n2"}),
         ("measures/events.py", {"LE-4b", "LE-4c", "LE-4d", "LE-n3", "LE-q2", "LE-q3"}),
         ("training/branches.py", {"LE-q2"}),
+        ("models/loop_block.c", {"EER-1", "EER-6", "EER-7"}),
+        ("measures/contraction.py", {"EER-5", "EER-6", "EER-7"}),
         (
             "training/optimizers.py",
-            {f"LE-{i}" for i in ("1a", "1b", "2", "3", "4a", "4b", "4c", "4d", "5", "n2", "n3", "q1", "q2", "q3")},
+            {f"LE-{i}" for i in ("1a", "1b", "2", "3", "4a", "4b", "4c", "4d", "5", "n2", "n3", "q1", "q2", "q3")}
+            | {f"EER-{i}" for i in (1, 5, 6, 7)},
         ),
     ],
 )
 def test_an_edit_makes_stale_what_can_reach_it(copy: Path, edited: str, expected: set[str]) -> None:
     path = copy / "src" / "entropylens" / edited
-    path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8") + ("\n// edited\n" if edited.endswith(".c") else "\n# edited\n"),
+        encoding="utf-8",
+    )
     assert stale(copy) == expected
 
 
