@@ -40,7 +40,8 @@ def roots(logits: Tensor, factors: int = 25) -> tuple[Figure, str]:
     ax.plot(entropy, exact, color=BLACK, linewidth=2.4, label="‖S‖, which it is to bound")
     ax.axhline(1, color="0.4", linewidth=0.8, linestyle=":")
     ax.set(yscale="log", xlabel="rows' entropy, over its largest value", ylabel="size")
-    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_yticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
+    ax.minorticks_off()
     figure.legend(loc="outside upper center", ncols=2)
     words.append(f"‖S‖: from {exact[0]:.2f} to {exact[-1]:.2f}")
     return figure, f"Root of the bound from sharp to flat rows, {len(logits)} tokens. {'; '.join(words)}."
