@@ -76,7 +76,7 @@ def test_an_error_in_a_process_comes_back_as_it_was() -> None:
 @pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_profiles_are_designed_as_the_house_asks(experiment) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
     assert set(experiment.populations) == {"quick", "full"}
-    seeds = {m.seed for spec in experiment.populations["full"]() for m in spec.members}
+    seeds = {getattr(m, "seed", m) for spec in experiment.populations["full"]() for m in spec.members}
     assert len(seeds) >= 10
 
 

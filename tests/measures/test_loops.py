@@ -48,9 +48,9 @@ def test_accuracy_is_that_of_each_model_alone() -> None:
 
 
 def test_gradients_explode_with_the_loops_if_the_norm_is_after_the_block() -> None:
-    task = InductionTask(5, "repeat", scored="all")
+    task = InductionTask(16, "repeat", scored="all")
     few, many, before = (
-        first_gradients(LoopedConfig(5, n_loops=loops, norm=norm, hint=True), task, range(6), length=12)  # type: ignore[arg-type]
+        first_gradients(LoopedConfig(16, n_loops=loops, norm=norm, hint=True), task, range(6))  # type: ignore[arg-type]
         for loops, norm in ((1, "post"), (25, "post"), (25, "pre"))
     )
     assert float(many[0].median()) > 20 * float(few[0].median())
