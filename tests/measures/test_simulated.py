@@ -46,3 +46,10 @@ def test_most_planted_events_are_found_and_none_invented() -> None:
 def test_without_real_events_there_is_nothing_to_draw_from() -> None:
     with pytest.raises(ValueError, match="real jumps"):
         detected(np.random.default_rng(0), 5, LIKE[LIKE["event"] == "spike"], 512)
+
+
+@pytest.mark.parametrize("lead", [40, -40])
+def test_a_long_lead_leaves_out_what_falls_out_of_the_training(lead: int) -> None:
+    for seed in range(3):
+        _, jumps = detected(np.random.default_rng(seed), lead, LIKE, 512, runs=4)
+        assert all(((x >= 0) & (x < STEPS)).all() for x in jumps)

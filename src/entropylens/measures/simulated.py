@@ -71,8 +71,9 @@ def detected(
         losses, dead = _quiet(rng)
         for at, (height, rise) in zip(spikes, rng.choice(real["spike"], len(spikes)), strict=True):
             losses = inject(losses, spike_shape(height, rise=max(1, int(rise))), at)
-        for at, (height, rise) in zip(jumps, rng.choice(real["jump"], len(jumps)), strict=True):
-            dead = inject(dead, _deaths(height, 1 + int(rise)), max(0, at))
+        inside = jumps[(jumps >= 0) & (jumps < STEPS)]  # a long lead may take some out of the training
+        for at, (height, rise) in zip(inside, rng.choice(real["jump"], len(inside)), strict=True):
+            dead = inject(dead, _deaths(round(height), 1 + int(rise)), at)
         found[0].append(onsets([e for e in events(losses, spike_rule()) if e.recovered]))
         found[1].append(onsets(events(np.round(dead), jump_rule(n_neurons))))
     return found
@@ -85,7 +86,7 @@ def _quiet(rng: np.random.Generator) -> tuple[Floats, Floats]:
     return losses, 10 + 30 * np.exp(-t / 30) + rng.binomial(2, 0.5, STEPS)
 
 
-def _deaths(neurons: float, rise: int) -> Floats:
+def _deaths(neurons: int, rise: int) -> Floats:
     """So many neurons die one after the other in `rise` steps, and half of them revive in about twenty."""
-    whole = 0.5 * (jump_shape(round(neurons)) + jump_shape(round(neurons), fall=20))
+    whole = 0.5 * (jump_shape(neurons) + jump_shape(neurons, fall=20))
     return np.concatenate([neurons * np.arange(1, rise + 1) / rise, whole])

@@ -40,7 +40,12 @@ def by_hand(vocabulary: int = 16, n_loops: int = 25) -> LoopedTransformer:
     Args:
         vocabulary: 2 or more symbols.
         n_loops: any number of loops.
+
+    Raises:
+        ValueError: for fewer than two symbols.
     """
+    if vocabulary < 2:
+        raise ValueError(f"symbols have to differ: needs 2 or more, got {vocabulary}")
     model = LoopedConfig(vocabulary, d_model=8, n_loops=n_loops, hint=True).build().double()
     points, block = sphere(vocabulary), model.blocks[0]
     assert isinstance(block, LoopBlock)
