@@ -32,7 +32,7 @@ test: $(STAMP)
 	$(RUN) --profile quick
 	$(BIN)/entropylens build --profile quick
 	ENTROPYLENS_SITE=_build/html-quick $(BIN)/pytest -m browser tests/browser
-	# all but interventions, whose cheapest population takes a quarter of an hour
+	# all but interventions and looped_contraction, whose cheapest populations take minutes
 	$(BIN)/entropylens verify low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
 	  bound_search looped_induction --budget 30
 
