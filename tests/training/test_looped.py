@@ -75,7 +75,7 @@ def plain_training(asked: LoopedSpec, member: LoopedMember) -> tuple[list[float]
 )
 def test_population_is_a_loop_over_modules(fields: dict[str, Any]) -> None:
     asked = spec(**fields)
-    run = train_looped(asked, dtype=torch.float64)
+    run = train_looped(replace(asked, dtype="float64"))
     assert run.losses.shape == run.accuracy.shape == (5, 3)
     for m, member in enumerate(MEMBERS):
         losses, accuracies, parameters = plain_training(asked, member)
@@ -160,7 +160,7 @@ def test_progress_counts_every_step() -> None:
 
 
 def test_rebuilt_models_are_the_members() -> None:
-    run = train_looped(spec(), dtype=torch.float64)
+    run = train_looped(spec(dtype="float64"))
     population = LoopedPopulation(SMALL, [m.seed for m in MEMBERS], dtype=torch.float64)
     tokens = torch.stack([sample(TASK, 4, 9, generator(seed, "test")).tokens for seed in range(3)])
     logits, last = (f(run.parameters[-1], tokens) for f in (population.logits, population.last))
@@ -211,12 +211,15 @@ def test_work_grows_with_what_there_is_to_do() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"steps": 0}, "needs members, a step and snapshots in 0"),
-        ({"members": ()}, "needs members, a step and snapshots in 0"),
-        ({"snapshots": (6,)}, r"got 3, 5, \[5, 6\]"),
-        ({"snapshots": (-1,)}, r"got 3, 5, \[-1, 5\]"),
+        ({"steps": 0}, "needs members, lengths, a sequence and a step"),
+        ({"members": ()}, "needs members, lengths, a sequence and a step"),
+        ({"snapshots": (6,)}, r"after 0 … 5 steps, got \(6,\)"),
+        ({"snapshots": (-1,)}, r"after 0 … 5 steps, got \(-1,\)"),
         ({"lengths": (1, 6)}, "needs a length of at least 2, got 1"),
-        ({"batch_size": 0}, "a batch has at least one sequence, got 0"),
+        ({"lengths": ()}, "needs members, lengths, a sequence and a step"),
+        ({"warm_up": 1.5}, "a warm-up of 0 … 1 and a clip above 0, got 1.5"),
+        ({"clip": 0.0}, "a warm-up of 0 … 1 and a clip above 0"),
+        ({"batch_size": 0}, "needs members, lengths, a sequence and a step"),
     ],
 )
 def test_bad_specifications(fields: dict[str, Any], message: str) -> None:

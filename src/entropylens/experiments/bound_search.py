@@ -61,9 +61,9 @@ class SearchSpec:
         return json.dumps(asked, sort_keys=True)
 
     def work(self) -> float:
-        """Operations, roughly: a step of one start takes 80 µs and more (n = d = 2), with the Jacobian's SVD on top."""
+        """Operations, roughly: a step of a start takes 0.1 ms and more (n = d = 2), with the Jacobian's SVD on top."""
         return (
-            6e10 * len(self.members) * self.starts * self.steps * (8e-5 + 3e-9 * (self.config.n * self.config.d) ** 3)
+            6e10 * len(self.members) * self.starts * self.steps * (1.2e-4 + 4e-9 * (self.config.n * self.config.d) ** 3)
         )
 
 
@@ -71,8 +71,8 @@ def run_searches(spec: SearchSpec, device: str) -> Trained:  # noqa: ARG001 - th
     """All searches of a specification, in double precision, on the processor whatever the device.
 
     Returns:
-        `ratios` and `random`, (M, starts): the largest ‖DF‖ over the printed bound on the way from each start, and that
-        of the random draw that it started from.
+        `ratios` and `random`, (M, starts): the largest ‖DF‖ over the printed bound on the way from each start, and in
+        as many random draws.
     """
     started = time.perf_counter()
     asked, found = asdict(spec.config), []
@@ -84,7 +84,7 @@ def run_searches(spec: SearchSpec, device: str) -> Trained:  # noqa: ARG001 - th
 
 
 def measure(spec: SearchSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-    """One row a search: its largest `ratio` and that of its random draws; `holds`, whether none is above 1.
+    """One row a search: its largest `ratio` and that of as many random draws; `holds`, whether none is above 1.
 
     A ratio of 1 is attained (‖W_Q‖ ‖W_K‖ = 0, two tokens), so that rounding is allowed for: 1e-9.
     """

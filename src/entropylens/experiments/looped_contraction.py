@@ -6,7 +6,7 @@ The models are those of `looped_induction`; nothing is trained again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 import torch
@@ -16,13 +16,14 @@ from entropylens.experiments.experiment import Experiment
 from entropylens.experiments.looped_induction import design, labels_of, populations, quick
 from entropylens.experiments.looping import train_models
 from entropylens.measures.contraction_steps import sizes
+from entropylens.measures.entropies import normalised_tsallis
 from entropylens.measures.loops import branch_of, head_of
 from entropylens.measures.operators import Map, local_rate, operator_norm
 from entropylens.measures.trajectories import local_rates, lyapunov
-from entropylens.models.looped import LoopBlock, LoopedTransformer
+from entropylens.models.looped import LoopedTransformer
 from entropylens.tasks.induction import InductionTask, sample
 from entropylens.training.data import generator
-from entropylens.training.looped import LoopedSpec, rebuild
+from entropylens.training.looped import LoopedSpec, rebuild, sharpened
 
 LENGTH, LONG = 64, 1000
 """Tokens of the sequence at which everything is measured, and of one at which bounds are looked at once more."""
@@ -46,17 +47,25 @@ def measure(spec: LoopedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     "snapshot", one a model, number of updates (`step`) and `loop` (the first, the last): `sizes` of the head at the
     state there, and `size` ‖Y‖_F, `w_v` ‖W_V‖_F and `strength` ‖W_Q‖ ‖W_K‖ / √d, of which the theorem says something.
 
-    "long", one a trained model: the same with `LONG` tokens, and the entropy of the `last` row.
+    "long", one a trained model: the same at its last loop with `LONG` tokens, and the entropy of the `last` row.
+
+    Raises:
+        ValueError: for models whose loop is another than Z + block with one block.
     """
+    c = spec.config
+    if c.update != "plain" or c.n_blocks > 1 or not c.residual or c.step_size != 1:
+        raise ValueError(f"what is measured here is the plain loop of one block, not that of {c}")
     steps, rows = trained["snapshot_steps"].tolist(), []
     for number, member in enumerate(spec.members):
         labels = labels_of(spec, member)
         for at, step in enumerate(steps):
             model = rebuild(spec.config, trained["parameters"][at, number].double())
-            found = [{"kind": "snapshot", "step": step} | row for row in _bounds(model, spec.task, LENGTH)]
+            found = [
+                {"kind": "snapshot", "step": step} | row for row in _bounds(model, spec.task, LENGTH, ("first", "last"))
+            ]
             if step == spec.steps:
                 found += [{"kind": "map", "final": True} | row for row in _maps(model, spec.task)]
-                found += [{"kind": "long"} | row for row in _bounds(model, spec.task, LONG) if row["loop"] == "last"]
+                found += [{"kind": "long"} | row for row in _bounds(model, spec.task, LONG, ("last",))]
             rows += [labels | {"final": False} | row for row in found]
     return pd.DataFrame(rows)
 
@@ -72,12 +81,13 @@ def _states(model: LoopedTransformer, task: InductionTask, length: int) -> tuple
     return x[0], states
 
 
-def _bounds(model: LoopedTransformer, task: InductionTask, length: int) -> Iterator[Row]:
+def _bounds(model: LoopedTransformer, task: InductionTask, length: int, loops: Sequence[str]) -> Iterator[Row]:
     x, states = _states(model, task, length)
-    for name, loop in {"first": 0, "last": model.config.n_loops - 1}.items():
+    for name in loops:
+        loop = 0 if name == "first" else model.config.n_loops - 1
         head, y = head_of(model, loop), x + states[loop]
         strength = head.scale * math.prod(float(torch.linalg.matrix_norm(w, ord=2)) for w in (head.w_q, head.w_k))
-        last = float(torch.special.entr(head.rows(y)[-1]).sum() / math.log(length))
+        last = float(normalised_tsallis(head.rows(y)[-1], 1.0))
         yield {"loop": name, "length": length, "size": float(y.norm()), "w_v": float(head.w_v.norm()),
                "strength": strength, "last": last, **sizes(head, y)}  # fmt: skip
 
@@ -92,14 +102,19 @@ def _maps(model: LoopedTransformer, task: InductionTask) -> Iterator[Row]:
         yield {
             "map": name,
             "exact": norm,
-            "lowered": math.log(norm / operator_norm(hot, states[-1])),
+            "lowered": _fall(norm, operator_norm(hot, states[-1])),
             "radius": radius,
-            "radius_lowered": math.log(radius / local_rate(hot, states[-1])),
+            "radius_lowered": _fall(radius, local_rate(hot, states[-1])),
             "decay": -float(rates.rate.log()),
             "settled": bool(rates.converged),
             "last_step": float(rates.steps[-1]),
             "lyapunov": lyapunov(step, torch.zeros_like(x), LOOPS // 2, warm_up=LOOPS // 2),
         }
+
+
+def _fall(before: float, after: float) -> float:
+    """By how much a logarithm falls; NaN where there is none."""
+    return math.log(before / after) if before > 0 and after > 0 else math.nan
 
 
 def _of_head(model: LoopedTransformer, x: Tensor) -> Map:
@@ -123,12 +138,7 @@ def _iterate(step: Map, x: Tensor) -> list[Tensor]:
 def _heated(model: LoopedTransformer) -> LoopedTransformer:
     """A copy whose logits are multiplied by `HEAT`."""
     parameters = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
-    other, d = rebuild(model.config, parameters), model.config.d_model
-    with torch.no_grad():
-        for block in other.blocks:
-            assert isinstance(block, LoopBlock)
-            block.qkv[:, :d] *= HEAT
-    return other
+    return rebuild(model.config, sharpened(model.config, parameters[None], HEAT)[0])
 
 
 def chosen() -> list[LoopedSpec]:

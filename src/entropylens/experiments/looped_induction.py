@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from torch import Tensor
@@ -73,9 +74,9 @@ class Arm:
         setting, optimizer = SETTINGS[self.setting], {"name": "adamw", "lr": 1e-2} | dict(self.optimizer)
         config = LoopedConfig(VOCABULARY, hint=setting.hint, **self.shape)  # type: ignore[arg-type]
         members = tuple(LoopedMember(s, OptimizerConfig(**optimizer)) for s in range(self.seeds))  # type: ignore[arg-type]
-        snapshots = tuple(s for s in SNAPSHOTS if s < steps)
-        spec = LoopedSpec(config, setting.task, members, steps, snapshots=snapshots, design=self.design)
-        return dataclasses.replace(spec, **self.training)  # type: ignore[arg-type]
+        training: dict[str, Any] = {"steps": steps} | dict(self.training)
+        training["snapshots"] = tuple(s for s in SNAPSHOTS if s < training["steps"])
+        return LoopedSpec(config, setting.task, members, design=self.design, **training)
 
 
 def design() -> list[Arm]:
@@ -92,7 +93,9 @@ def design() -> list[Arm]:
         *(Arm("width", "hint", 5, twelve | {"d_model": d}, {"lr": WIDER[d]}) for d in (16, 32)),
         *(Arm("task", s, 5, {"n_loops": 4}) for s in others),
         *(Arm("norm", "hint", 5, twelve | {"norm": norm}) for norm in ("pre", "none")),
-        *(Arm("norm", s, 5, {"n_loops": 25, "norm": "pre"}) for s in both),
+        *(Arm("norm", s, 10, {"n_loops": 25, "norm": "pre"}) for s in both),
+        Arm("precision", "hint", 5, {"n_loops": 25}, training={"dtype": "float64"}),
+        Arm("clipping", "hint", 5, {"n_loops": 25}, training={"clip": 1.0}),
         Arm("mask", "hint", 5, twelve | {"causal": False}),
         Arm("positions", "hint", 5, twelve | {"position_scale": 0.0}),
         Arm("rate", "hint", 5, twelve, {"lr": 3e-2}),
@@ -118,11 +121,13 @@ def measure(spec: LoopedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
 
     "model", one a trained model, `final` true: `accuracy_64` and the like, of the last token of sequences so long;
     `shortfall`, 1 less that at 64; and the mean `loss` (nats a scored position) of the last `WINDOW` steps. "curve", a
-    row for each `WINDOW` steps: the `step` after them, and mean `loss` and training `accuracy` in them.
+    row for each `WINDOW` steps: the `step` after them, and mean `loss` and training `accuracy` in them; steps that are
+    left over at the beginning belong to none.
     """
     population = LoopedPopulation(spec.config, [m.seed for m in spec.members])
     at = {n: accuracy(population, trained["parameters"][-1], spec.task, n, many) for n, many in LENGTHS.items()}
-    curves = {name: trained[name].unfold(0, WINDOW, WINDOW).mean(-1) for name in ("losses", "accuracy")}
+    left = spec.steps % WINDOW
+    curves = {name: trained[name][left:].unfold(0, WINDOW, WINDOW).mean(-1) for name in ("losses", "accuracy")}
     rows: list[dict[str, object]] = []
     for number, member in enumerate(spec.members):
         labels = labels_of(spec, member)
@@ -130,7 +135,7 @@ def measure(spec: LoopedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
         end |= {"shortfall": 1 - end["accuracy_64"], "loss": float(curves["losses"][-1, number])}
         rows.append(labels | {"kind": "model", "final": True} | end)
         for point in range(len(curves["losses"])):
-            told = {"step": WINDOW * (point + 1), "loss": float(f"{curves['losses'][point, number]:.4g}")}
+            told = {"step": left + WINDOW * (point + 1), "loss": float(f"{curves['losses'][point, number]:.4g}")}
             told |= {"accuracy": float(f"{curves['accuracy'][point, number]:.4g}")}
             rows.append(labels | {"kind": "curve", "final": False} | told)
     return pd.DataFrame(rows)
@@ -147,6 +152,8 @@ def labels_of(spec: LoopedSpec, member: LoopedMember) -> dict[str, object]:
         "lr": member.optimizer.lr,
         "weight_decay": member.optimizer.weight_decay,
         "warm_up": spec.warm_up,
+        "clip": spec.clip or math.inf,
+        "dtype": spec.dtype,
         "steps": spec.steps,
         "parameters": c.build().n_parameters,
         "seed": member.seed,

@@ -13,8 +13,9 @@ def train_models(spec: LoopedSpec, device: str) -> Trained:
     """Train a population.
 
     Returns:
-        `losses` and `accuracy`, (steps, M), of training batches; `parameters`, (K, M, P), and `snapshot_steps`, (K).
+        `losses` and `accuracy`, (steps, M), of training batches; the same of a regularizer's terms, by their names;
+        `parameters`, (K, M, P), and `snapshot_steps`, (K).
     """
     run = train_looped(spec, device, count_steps)
     kept = {"losses": run.losses, "accuracy": run.accuracy, "parameters": run.parameters}
-    return kept | {"snapshot_steps": torch.tensor(run.snapshot_steps)}, run.seconds, run.compiled
+    return kept | run.terms | {"snapshot_steps": torch.tensor(run.snapshot_steps)}, run.seconds, run.compiled

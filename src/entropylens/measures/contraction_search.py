@@ -28,11 +28,11 @@ class Search:
     ratios: Tensor
     """(B) the largest ‖DF‖ / bound on the way from each."""
     random: Tensor
-    """(B) where each started: a random draw."""
+    """(B) the largest of as many random draws as there were steps; each start is one of them."""
     best: Instance
     """Where the largest of all was."""
     evaluations: int
-    """Instances whose ratio was computed."""
+    """Instances whose ratio was computed in climbing, and once more at random."""
 
 
 def search(
@@ -70,7 +70,9 @@ def search(
             f"got {n}, {d}, {starts}, {evaluations}, {strength}"
         )
     random = torch.Generator().manual_seed(seed)
-    parameters = [torch.randn(starts, *shape, generator=random).double() for shape in [(n, d), *[(d, d)] * 3, (1, 1)]]
+
+    def draw() -> list[Tensor]:
+        return [torch.randn(starts, *shape, generator=random).double() for shape in [(n, d), *[(d, d)] * 3, (1, 1)]]
 
     def instances(p: Sequence[Tensor]) -> Instance:
         y, w_q, w_k, w_v, log_strength = p
@@ -84,9 +86,13 @@ def search(
         return norm_of(i.head, i.y) / printed(i.head, i.y, q, norm).total
 
     steps = evaluations // starts
-    climbed = ascend(ratio, parameters, steps)
+    climbed = ascend(ratio, draw(), steps)
     top = instances([p[int(climbed.values.argmax())] for p in climbed.parameters])
-    return Search(climbed.values, climbed.first, top, steps * starts)
+    drawn = climbed.first
+    with torch.no_grad():
+        for _ in range(steps - 1):
+            drawn = torch.maximum(drawn, ratio(draw()))
+    return Search(climbed.values, drawn, top, steps * starts)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,9 @@ def ascend(objective: Callable[[Sequence[Tensor]], Tensor], starts: Sequence[Ten
         objective: parameters (B, …) each to values (B), each start's its own.
         starts: the parameters to begin with.
         steps: as many evaluations of each.
+
+    Raises:
+        FloatingPointError: for a value that is not a number: nothing that is found would mean anything.
     """
     parameters = [p.clone().requires_grad_() for p in starts]
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
@@ -116,6 +125,8 @@ def ascend(objective: Callable[[Sequence[Tensor]], Tensor], starts: Sequence[Ten
     first = highest
     for step in range(steps):
         values = objective(parameters)
+        if values.isnan().any():
+            raise FloatingPointError(f"climbing came to a value that is not a number in step {step + 1} of {steps}")
         better = values.detach() > highest
         highest = torch.where(better, values.detach(), highest)
         for kept, now in zip(where, parameters, strict=True):

@@ -22,7 +22,7 @@ def accuracy(
 ) -> Tensor:
     """The share of sequences whose last token each model answers, (M).
 
-    All models get the same sequences, and those of a length are the same whatever the model.
+    All models get the same sequences, and those of a length are the same whatever the models, and however many.
 
     Args:
         population: of these models.
@@ -30,12 +30,13 @@ def accuracy(
         task: what is asked; the last position is what counts, also where training scores all.
         length: n.
         sequences: how many.
+
+    Raises:
+        ValueError: for a length without sequences of the task, or fewer than one sequence.
     """
-    random, right, left = generator(length, "evaluation"), torch.zeros(len(parameters)), sequences
-    while left:
-        now = min(left, max(1, PAIRS // (length**2 * len(parameters))))
-        batch = sample(task, now, length, random)
-        logits = population.last(parameters, batch.tokens.expand(len(parameters), -1, -1))
-        right += (logits.argmax(-1) == batch.answers[:, -1]).sum(-1)
-        left -= now
+    batch, right = sample(task, sequences, length, generator(length, "evaluation")), torch.zeros(len(parameters))
+    now = max(1, PAIRS // (length**2 * len(parameters)))
+    for tokens, answers in zip(batch.tokens.split(now), batch.answers[:, -1].split(now), strict=True):
+        logits = population.last(parameters, tokens.expand(len(parameters), -1, -1))
+        right += (logits.argmax(-1) == answers).sum(-1)
     return right / sequences

@@ -12,14 +12,20 @@ from torch import Tensor
 
 from entropylens.measures.contraction import Head
 from entropylens.measures.operators import Map
-from entropylens.models.looped import LoopBlock, LoopedConfig, LoopedTransformer, attention_rows
+from entropylens.models.looped import LoopBlock, LoopedConfig, LoopedTransformer
 from entropylens.tasks.induction import InductionTask, sample
 from entropylens.training.data import generator
 from entropylens.training.looped import LoopedPopulation, scores, stack
 
 
 def head_of(model: LoopedTransformer, loop: int = 0) -> Head:
-    """The head of a loop's block, without its norms and its MLP, in the model's number type."""
+    """The head of a loop's block, without its MLP and the norm behind it, in the model's number type.
+
+    Raises:
+        ValueError: for a model with several heads, or with a norm before its head: the theorem's F has neither.
+    """
+    if model.config.norm == "pre" or model.config.n_heads > 1:
+        raise ValueError("the theorem is about a single head without a norm before it")
     block = model.blocks[loop % model.config.n_blocks]
     assert isinstance(block, LoopBlock)
     w_q, w_k, w_v = block.qkv.detach().chunk(3, dim=-1)
@@ -27,22 +33,10 @@ def head_of(model: LoopedTransformer, loop: int = 0) -> Head:
 
 
 def branch_of(model: LoopedTransformer, x: Tensor, loop: int = 0) -> Map:
-    """F(· + X) of one sequence, (n, d) to (n, d), with its MLP and its norms: what a loop adds.
-
-    `LoopBlock.reference` once more, with a ReLU that torch.func can differentiate in both modes.
-    """
+    """F(· + X) of one sequence, (n, d) to (n, d), with its MLP and its norms: what a loop adds, but for `step_size`."""
     block = model.blocks[loop % model.config.n_blocks]
     assert isinstance(block, LoopBlock)
-    mlp = block.mlp
-
-    def branch(z: Tensor) -> Tensor:
-        qkv = block.norm_in(z + x) @ block.qkv
-        u = attention_rows(qkv, model.config.causal) @ qkv.chunk(3, dim=-1)[2]
-        out = u if mlp is None else u + mlp.values(mlp.keys(block.norm_mid(u)).relu())
-        result: Tensor = block.norm_out(out)
-        return result
-
-    return branch
+    return lambda z: block.reference((z + x)[None])[0]
 
 
 def first_gradients(

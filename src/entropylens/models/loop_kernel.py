@@ -1,8 +1,8 @@
 """A block of a looped transformer as one operator on a CPU, `entropylens::loop_block`, by loop_block.c.
 
 A loop of T steps is T small blocks one after the other, and in tensor operations each of them is twenty passes over
-memory. Here a block is one pass forward and one backward, a sequence at a time, and no attention matrix is stored. What
-a block is, models/looped.py says; the tests hold this to it.
+memory. Here a block is one pass forward and one backward, a sequence at a time, and no attention matrix outlives its
+sequence. What a block is, models/looped.py says; the tests hold this to it.
 
 Shapes: M models, B sequences, n tokens, D width, P parameters of a block.
 """
@@ -19,6 +19,8 @@ from torch import Tensor
 from entropylens.models.native import compiled
 
 SOURCE = Path(__file__).with_name("loop_block.c")
+CONTRACT = "-ffp-contract=fast"
+"""A product and a sum may be one operation, rounded once."""
 NORMS = ("none", "pre", "post")
 """In the order of the C source."""
 
@@ -31,7 +33,7 @@ class Shape(ctypes.Structure):
 
 def has_kernel(dtype: torch.dtype) -> bool:
     """Whether the C kernel serves this number type here."""
-    return compiled(SOURCE, dtype) is not None
+    return compiled(SOURCE, dtype, CONTRACT) is not None
 
 
 def loop_block(y: Tensor, theta: Tensor, neurons: int, causal: bool, norm: str) -> Tensor:
@@ -46,15 +48,23 @@ def loop_block(y: Tensor, theta: Tensor, neurons: int, causal: bool, norm: str) 
         norm: of `NORMS`.
 
     Raises:
-        ValueError: for parameters that do not fit.
+        ValueError: for parameters that do not fit, or states of other dimensions.
+        TypeError: for tensors that are not on the CPU, or of different number types, or of one without a kernel.
         MemoryError: if there is none to work in.
     """
+    if y.ndim != 4 or neurons < 0 or norm not in NORMS:
+        raise ValueError(
+            f"needs states (M, B, n, D), 0 neurons or more and a norm of {', '.join(NORMS)}, "
+            f"got {tuple(y.shape)}, {neurons} and {norm!r}"
+        )
+    if y.dtype != theta.dtype or {y.device.type, theta.device.type} != {"cpu"} or not has_kernel(y.dtype):
+        raise TypeError(f"no kernel for states {y.dtype} on {y.device}, parameters {theta.dtype} on {theta.device}")
     result: Tensor = _block(y, theta, neurons, causal, NORMS.index(norm))
     return result
 
 
 def _call(name: str, y: Tensor, theta: Tensor, neurons: int, causal: bool, norm: int, *others: Tensor) -> None:
-    kernel, width = compiled(SOURCE, y.dtype), ctypes.c_int64(y.shape[-1])
+    kernel, width = compiled(SOURCE, y.dtype, CONTRACT), ctypes.c_int64(y.shape[-1])
     assert kernel is not None
     shape = Shape(*y.shape[:3], neurons, int(causal), norm)
     kernel.parameters.restype = ctypes.c_int64

@@ -1,11 +1,12 @@
-"""A looped transformer with a single head, written to be read: one block, applied again and again to its own state.
+"""A looped transformer, with a single head if nothing else is said: a block that is applied to its own state again.
 
     X = embedding + position        (n, d)   enters at every loop
     Z_0 = 0                         (n, d)   the state
-    Z_{t+1} = Z_t + F(Z_t + X)               T times; a `gated` or `hamiltonian` update does something else with F
+    Z_{t+1} = Z_t + c F(Z_t + X)             T times; a `gated` or `hamiltonian` update does something else with F
     logits = LN(Z_T) W_U + b        (n, V)
 
-F is a head, softmax(Y W_Q (Y W_K)ᵀ / √d) Y W_V, then an MLP, with or without a layer norm. Where Lam (arXiv 2601.09588)
+F is a head, softmax(Y W_Q (Y W_K)ᵀ / √d) Y W_V, then an MLP, with or without a layer norm. (With H heads each has d / H
+columns of the three matrices, and what they read is put side by side.) Where Lam (arXiv 2601.09588)
 leaves open what goes where, the choice is ours and is told at `LoopedConfig`.
 
 Shapes: B sequences, n tokens, d = d_model, V symbols, T loops. Everything broadcasts over leading dimensions, in which
@@ -14,17 +15,20 @@ a population of models may be stacked (training/looped.py).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from entropylens.measures.entropies import normalised_tsallis
 from entropylens.models.loop_kernel import has_kernel, loop_block
 from entropylens.models.transformer import FeedForward, Linear, Norm1d
 
 Update = Literal["plain", "gated", "hamiltonian"]
+Keep = Literal["all", "last"]
 LoopNorm = Literal["none", "pre", "post"]
 
 
@@ -36,6 +40,7 @@ class LoopedConfig:
         vocabulary: V.
         d_model: d, also of queries, keys and values.
         n_loops: T.
+        n_heads: H, a divisor of d.
         d_ff: neurons of the MLP, None: 4 d; 0: no MLP.
         norm: `post`: F(Y) = LN(u + MLP(u)) with u the head's output; `pre`: F(Y) = u + MLP(LN(u)), and the head sees
             LN(Y); `none`: F(Y) = u + MLP(u). With a norm, the read-out sees LN(Z_T).
@@ -44,6 +49,7 @@ class LoopedConfig:
         position_scale: factor of the sinusoidal positions; 0: none.
         n_blocks: k blocks, used in turn.
         residual: whether F is added to the state; if not, Z_{t+1} = F(Z_t + X), the iteration of the theorem.
+        step_size: c, a constant factor of what a plain or gated update adds.
         update: how F changes the state, see `LoopedTransformer.step`.
         damping, pull, slope, temperature: μ, α, β and τ of the Hamiltonian update, which the paper does not give.
     """
@@ -51,6 +57,7 @@ class LoopedConfig:
     vocabulary: int = 16
     d_model: int = 8
     n_loops: int = 25
+    n_heads: int = 1
     d_ff: int | None = None
     norm: LoopNorm = "post"
     causal: bool = True
@@ -58,6 +65,7 @@ class LoopedConfig:
     position_scale: float = 0.15
     n_blocks: int = 1
     residual: bool = True
+    step_size: float = 1.0
     update: Update = "plain"
     damping: float = 0.5
     pull: float = 0.5
@@ -65,14 +73,20 @@ class LoopedConfig:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary", "d_model", "n_loops", "n_blocks"):
+        for name in ("vocabulary", "d_model", "n_loops", "n_heads", "n_blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.d_model % self.n_heads:
+            raise ValueError(f"n_heads must divide d_model = {self.d_model}, got {self.n_heads}")
+        if self.update == "hamiltonian" and self.n_heads > 1:
+            raise ValueError(f"a hamiltonian update has one head, got {self.n_heads}")
         if self.d_ff is not None and self.d_ff < 0:
             raise ValueError(f"d_ff is 0, for none, or more, got {self.d_ff}")
         for name, choices in (("norm", LoopNorm), ("update", Update)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(get_args(choices))}")
+        if not 0 < self.step_size < math.inf:
+            raise ValueError(f"step_size must be a finite number above 0, got {self.step_size}")
         if self.update != "plain" and not self.residual:
             raise ValueError(f"a {self.update} update is residual")
 
@@ -90,13 +104,15 @@ class LoopedConfig:
 class LoopTrace:
     """What a pass went through, one entry a loop; and the state before the first."""
 
+    keep: Keep = "all"
+    """Attention rows: all, for which attention is computed by its definition, or those of the last token alone."""
     states: list[Tensor] = field(default_factory=list)
     """(*, B, n, d); T + 1 of them."""
     rows: list[Tensor] = field(default_factory=list)
-    """(*, B, n, n) attention."""
+    """(*, B, n, n) attention; (*, B, 1, n) if only the last token's is kept; averaged over heads."""
 
     def entropies(self) -> Tensor:
-        """Shannon entropy of every attention row, (T, *, B, n), nats."""
+        """Shannon entropy of every attention row that is kept, (T, *, B, n or 1), nats."""
         entropies: Tensor = torch.special.entr(torch.stack(self.rows)).sum(-1)
         return entropies
 
@@ -115,19 +131,40 @@ class LoopBlock(nn.Module):
         self.norm_out = Norm1d(d, config.norm == "post")
 
     def forward(self, y: Tensor, trace: LoopTrace | None = None) -> Tensor:
-        """(*, B, n, d) to (*, B, n, d): on a CPU by a kernel, unless there is a trace to be kept."""
-        fused = trace is None and y.device.type == "cpu" and has_kernel(y.dtype) and 3 <= y.ndim <= 4
-        return self._fused(y) if fused else self.reference(y, trace)
+        """(*, B, n, d) to (*, B, n, d): on a CPU by a kernel, unless whole attention matrices are to be kept."""
+        whole = trace is not None and trace.keep == "all"
+        if (
+            whole
+            or self.config.n_heads > 1
+            or y.device.type != "cpu"
+            or not has_kernel(y.dtype)
+            or y.ndim not in (3, 4)
+        ):
+            return self.reference(y, trace)
+        if trace is not None:
+            trace.rows.append(self.last_row(y))
+        return self._fused(y)
+
+    def last_row(self, y: Tensor) -> Tensor:
+        """What the last token of a single head attends to, (*, B, n, d) to (*, B, 1, n), without all others' rows."""
+        seen = self.norm_in(y.flatten(-3, -2)).unflatten(-2, y.shape[-3:-1])
+        w_q, w_k, _ = self.qkv.chunk(3, dim=-1)
+        query = (seen[..., -1, :] @ w_q @ w_k.mT * y.shape[-1] ** -0.5)[..., None, :]
+        row: Tensor = (query @ seen.mT).softmax(-1)
+        return row
 
     def reference(self, y: Tensor, trace: LoopTrace | None = None) -> Tensor:
         """The definition, (*, B, n, d) to (*, B, n, d); it can be differentiated as often as wanted."""
         batch, tokens = y.shape[-3:-1]
         qkv = (self.norm_in(y.flatten(-3, -2)) @ self.qkv).unflatten(-2, (batch, tokens))
-        rows = attention_rows(qkv, self.config.causal)
+        heads = [x.unflatten(-1, (self.config.n_heads, -1)).transpose(-3, -2) for x in qkv.chunk(3, dim=-1)]
+        rows = attention_rows(torch.cat(heads, dim=-1), self.config.causal)  # (*, B, H, n, n)
         if trace is not None:
-            trace.rows.append(rows)
-        u = (rows @ qkv.chunk(3, dim=-1)[2]).flatten(-3, -2)
-        out = u if self.mlp is None else u + self.mlp(self.norm_mid(u), None)
+            kept = rows if trace.keep == "all" else rows[..., -1:, :]
+            trace.rows.append(kept.mean(-3))
+        u = (rows @ heads[2]).transpose(-3, -2).flatten(-2).flatten(-3, -2)
+        # FeedForward's own ReLU can be differentiated in one mode only
+        out = u if self.mlp is None else u + self.mlp.values(self.mlp.keys(self.norm_mid(u)).relu())
         folded: Tensor = self.norm_out(out).unflatten(-2, (batch, tokens))
         return folded
 
@@ -188,9 +225,9 @@ class LoopedTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """One loop: state and velocity (*, B, n, d) to the next ones.
 
-        plain: Z + F(Z + X). gated: Z + g ∘ F(Z + X), one g for each token, σ(a + b h) of its row's entropy h, relative
-        to the largest (a definition of ours: the paper's is not known). hamiltonian: V' = μV + α(F − Z) − β∇E_τ(Z),
-        Z' = Z + V', with E_τ(Z) = −τ Σ_i log Σ_j exp(⟨z_i W_Q, x_j W_K⟩ / (τ√d)).
+        plain: Z + c F(Z + X). gated: Z + c g ∘ F(Z + X), one g for each token, σ(a + b h) of its row's entropy h,
+        relative to the largest (a definition of ours: the paper's is not known). hamiltonian:
+        V' = μV + α(F − Z) − β∇E_τ(Z), Z' = Z + V', with E_τ(Z) = −τ Σ_i log Σ_j exp(⟨z_i W_Q, x_j W_K⟩ / (τ√d)).
         """
         block, c = self.blocks[loop % self.config.n_blocks], self.config
         assert isinstance(block, LoopBlock)
@@ -202,9 +239,10 @@ class LoopedTransformer(nn.Module):
         if self.gate is not None and looked is not None:
             rows = looked.rows[-1]
             if trace is not None:
-                trace.rows.append(rows)
+                trace.rows.append(rows if trace.keep == "all" else rows[..., -1:, :])
             a, b = self.gate[..., None, None].unbind(-3)
-            f = torch.sigmoid(a + b * _relative_entropy(rows, c.causal)[..., None]) * f
+            f = torch.sigmoid(a + b * relative_entropy(rows, c.causal)[..., None]) * f
+        f = f if c.step_size == 1 else c.step_size * f
         return (z + f if c.residual else f), velocity
 
     def forward(
@@ -243,22 +281,34 @@ class LoopedTransformer(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
-def settle(model: LoopedTransformer, tokens: Tensor, tolerance: float = 1e-4, most: int = 1000) -> tuple[Tensor, int]:
-    """Loop until no state moves by more than the tolerance, relative to its size: logits, and the loops that it took.
+class Settled(NamedTuple):
+    """What `settle` came to."""
+
+    logits: Tensor
+    """(*, B, n, V)."""
+    loops: int
+    """That it took."""
+    converged: bool
+    """Whether the last loop was within the tolerance."""
+
+
+@torch.no_grad()
+def settle(model: LoopedTransformer, tokens: Tensor, tolerance: float = 1e-4, most: int = 1000) -> Settled:
+    """Loop until no token's state moves by more than the tolerance, relative to its size, or `most` times.
 
     Raises:
-        ValueError: for a tolerance that is not above 0.
+        ValueError: for a tolerance that is not above 0, or fewer than one loop.
     """
-    if not tolerance > 0:
-        raise ValueError(f"a tolerance is above 0, got {tolerance}")
+    if not tolerance > 0 or most < 1:
+        raise ValueError(f"needs a tolerance above 0 and a loop or more, got {tolerance} and {most}")
     x = model.embed(tokens)
     z = velocity = torch.zeros_like(x)
-    for loop in range(most):
+    converged, loops = False, 0
+    while not converged and loops < most:
         before = z
-        z, velocity = model.step(z, x, velocity, loop)
-        if bool(((z - before).norm(dim=-1) <= tolerance * z.norm(dim=-1)).all()):
-            return model.read(z), loop + 1
-    return model.read(z), most
+        z, velocity = model.step(z, x, velocity, loops)
+        converged, loops = bool(((z - before).norm(dim=-1) <= tolerance * z.norm(dim=-1)).all()), loops + 1
+    return Settled(model.read(z), loops, converged)
 
 
 def sinusoids(n: int, d: int) -> Tensor:
@@ -300,10 +350,7 @@ def _look_up(table: Tensor, at: Tensor) -> Tensor:
     return chosen
 
 
-def _relative_entropy(rows: Tensor, causal: bool) -> Tensor:
+def relative_entropy(rows: Tensor, causal: bool) -> Tensor:
     """Shannon entropy over the largest that is possible, from 0 to 1, (*, n, n) to (*, n)."""
     n = rows.shape[-1]
-    places = torch.arange(1, n + 1, device=rows.device) if causal else torch.full((n,), n, device=rows.device)
-    most = places.to(rows).log().clamp(min=1e-12)
-    relative: Tensor = torch.special.entr(rows.clamp(min=torch.finfo(rows.dtype).tiny)).sum(-1) / most
-    return relative
+    return normalised_tsallis(rows, 1.0, torch.arange(1, n + 1, device=rows.device) if causal else None)

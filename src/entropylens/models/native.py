@@ -21,13 +21,13 @@ from entropylens.models.trie_kernel import FLAGS, REALS, _cpu
 
 
 @cache
-def compiled(source: Path, dtype: torch.dtype) -> ctypes.CDLL | None:
+def compiled(source: Path, dtype: torch.dtype, *more_flags: str) -> ctypes.CDLL | None:
     """The library of a C source for a number type, or None where no C compiler works, or it is switched off."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if dtype not in REALS or not compiler or os.environ.get("ENTROPYLENS_KERNEL") == "0":
         return None
     # -ffinite-math-only is not among the flags: -inf and NaN have to mean what they are.
-    flags = [*FLAGS, *REALS[dtype]]
+    flags = [*FLAGS, *more_flags, *REALS[dtype]]
     key = hashlib.sha256("\0".join([source.read_text(), *flags, compiler, _cpu()]).encode()).hexdigest()[:20]
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "entropylens"

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from entropylens.models.looped import LoopedConfig, LoopedTransformer, LoopTrace
 from entropylens.tasks.induction import NO_ANSWER, Batch, InductionTask, sample
 from entropylens.training.data import generator
 from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
+from entropylens.training.regularizers import Regularizer, Terms
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class LoopedSpec:
         batch_size: sequences a step and member.
         lengths: of training sequences: each step draws one of them, the same for all members.
         warm_up: share of the steps in which longer sequences come in one after the other (a curriculum).
+        regularizer: what is added to the cross-entropy; its terms are logged. None adds and logs nothing.
+        clip: the largest norm of a member's gradient; longer ones are scaled to it. None: as long as they are.
+        dtype: of parameters; they are drawn in float32.
         snapshots: numbers of updates after which parameters are kept; the last is always.
         design: a label, on which training does not depend.
     """
@@ -53,8 +58,30 @@ class LoopedSpec:
     batch_size: int = 32
     lengths: tuple[int, ...] = (16, 24, 32, 48, 64)
     warm_up: float = 0.25
+    regularizer: Regularizer | None = None
+    clip: float | None = None
+    dtype: Literal["float32", "float64"] = "float32"
     snapshots: tuple[int, ...] = ()
     design: str = "main"
+
+    def __post_init__(self) -> None:
+        kept = self.kept
+        if self.steps < 1 or not self.members or not self.lengths or self.batch_size < 1:
+            raise ValueError(
+                f"needs members, lengths, a sequence and a step, got {len(self.members)}, {self.lengths}, "
+                f"{self.batch_size} and {self.steps}"
+            )
+        if kept[0] < 0 or kept[-1] > self.steps:
+            raise ValueError(f"snapshots are taken after 0 … {self.steps} steps, got {self.snapshots}")
+        if not 0 <= self.warm_up <= 1 or not (self.clip is None or self.clip > 0):
+            raise ValueError(f"needs a warm-up of 0 … 1 and a clip above 0, got {self.warm_up} and {self.clip}")
+        for length in self.lengths:
+            self.task.check_length(length)
+
+    @property
+    def kept(self) -> list[int]:
+        """The numbers of updates after which parameters are kept."""
+        return sorted({*self.snapshots, self.steps})
 
     def canonical(self) -> str:
         """JSON that two specifications share exactly if they ask for the same training."""
@@ -66,7 +93,8 @@ class LoopedSpec:
         """Floating-point operations, roughly; what an estimate of seconds is scaled by."""
         c, n = self.config, sum(self.lengths) / len(self.lengths)
         per_token = 2 * c.d_model * (3 * c.d_model + 2 * c.n_neurons + 4 * n) + 3e3
-        return 3.0 * per_token * c.n_loops * n * self.batch_size * len(self.members) * self.steps
+        slower = 2.0 if self.dtype == "float64" or (self.regularizer and self.regularizer.row != "last") else 1.0
+        return 3.0 * slower * per_token * c.n_loops * n * self.batch_size * len(self.members) * self.steps
 
 
 @dataclass(frozen=True)
@@ -78,6 +106,8 @@ class LoopedRun:
     """(steps, M): cross-entropy before each update, nats a scored position."""
     accuracy: Tensor
     """(steps, M): share of the scored positions of the training batch that were right."""
+    terms: dict[str, Tensor]
+    """(steps, M) each: the regularizer's, before its coefficients; empty without one."""
     parameters: Tensor
     """(K, M, P) after the updates of `snapshot_steps`."""
     snapshot_steps: list[int]
@@ -140,53 +170,64 @@ def rebuild(config: LoopedConfig, parameters: Tensor) -> LoopedTransformer:
     return model
 
 
+def sharpened(config: LoopedConfig, parameters: Tensor, factor: float) -> Tensor:
+    """Parameters (M, P) with which every attention logit is multiplied by a factor."""
+    result, at = parameters.clone(), 0
+    for name, p in config.build().named_parameters():
+        if name.endswith("qkv"):  # queries are the first d columns, of all heads
+            result[:, at : at + p.numel()].unflatten(1, p.shape)[..., : config.d_model] *= factor
+        at += p.numel()
+    return result
+
+
 def stack(batches: Sequence[Batch]) -> Batch:
     """Members' batches (B, n), as one (M, B, n)."""
     return Batch(*(torch.stack([getattr(b, name) for b in batches]) for name in ("tokens", "answers", "scored")))
 
 
-def train_looped(
-    spec: LoopedSpec,
-    device: str = "cpu",
-    progress: Callable[[int], None] | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> LoopedRun:
-    """Train a population from its specification.
-
-    Raises:
-        ValueError: for snapshots out of range, or a task that has no sequences of a length.
-    """
-    kept = sorted({*spec.snapshots, spec.steps})
-    if spec.steps < 1 or not spec.members or kept[0] < 0 or kept[-1] > spec.steps:
-        raise ValueError(
-            f"needs members, a step and snapshots in 0 … steps, got {len(spec.members)}, {spec.steps}, {kept}"
-        )
-    for length in spec.lengths:
-        spec.task.check_length(length)
+def train_looped(spec: LoopedSpec, device: str = "cpu", progress: Callable[[int], None] | None = None) -> LoopedRun:
+    """Train a population from its specification."""
     started = time.perf_counter()
-    population = LoopedPopulation(spec.config, [m.seed for m in spec.members], device, dtype)
+    population = LoopedPopulation(spec.config, [m.seed for m in spec.members], device, getattr(torch, spec.dtype))
     theta = population.parameters
     optimizer = PopulationOptimizer([m.optimizer for m in spec.members], theta, spec.steps)
     streams = [generator(m.seed, "batches") for m in spec.members]
-    losses, accuracy, snapshots = [], [], [theta.cpu().clone()] if kept[0] == 0 else []
+    losses, accuracy, snapshots = [], [], [theta.cpu().clone()] if spec.kept[0] == 0 else []
+    regularizer, logged = spec.regularizer, []
     for number, length in enumerate(_lengths(spec), 1):
         batch = stack([sample(spec.task, spec.batch_size, length, stream) for stream in streams])
         batch = Batch(*(getattr(batch, name).to(device) for name in ("tokens", "answers", "scored")))
         theta.requires_grad_(True)
-        loss, right = scores(population.logits(theta, batch.tokens), batch)
-        (grad,) = torch.autograd.grad(loss.sum(), theta)
+        trace = LoopTrace("last" if regularizer.row == "last" else "all") if regularizer else None
+        loss, right = scores(population.logits(theta, batch.tokens, trace), batch)
+        objective = loss
+        if regularizer and trace:
+            strength = regularizer.strength((number - 1) / spec.steps)
+            terms = regularizer.terms(trace.states, trace.rows)
+            objective = loss + strength * regularizer.weigh(terms) if strength else loss
+            logged.append(torch.stack(terms).detach())
+        (grad,) = torch.autograd.grad(objective.sum(), theta)
         theta.requires_grad_(False)
+        if spec.clip is not None:
+            grad = clipped(grad, spec.clip)
         optimizer.apply(grad, optimizer.columns())
         losses.append(loss.detach())
         accuracy.append(right)
-        if number in kept:
+        if number in spec.kept:
             snapshots.append(theta.cpu().clone())
         if progress:
             progress(1)
+    terms_of = dict(zip(Terms._fields, torch.stack(logged, dim=1).cpu(), strict=True)) if logged else {}
     return LoopedRun(
-        spec, torch.stack(losses).cpu(), torch.stack(accuracy).cpu(), torch.stack(snapshots), kept,
+        spec, torch.stack(losses).cpu(), torch.stack(accuracy).cpu(), terms_of, torch.stack(snapshots), spec.kept,
         time.perf_counter() - started, compiled=False,
     )  # fmt: skip
+
+
+def clipped(grad: Tensor, most: float) -> Tensor:
+    """Gradients (M, P), those longer than this scaled to it, as `torch.nn.utils.clip_grad_norm_` does for one model."""
+    result: Tensor = grad * (most / (grad.norm(dim=-1, keepdim=True) + 1e-6)).clamp(max=1)
+    return result
 
 
 def _lengths(spec: LoopedSpec) -> list[int]:
