@@ -23,8 +23,8 @@ from entropylens.measures.contraction import (
     softmax_derivative,
 )
 from entropylens.measures.contraction_search import in_ball
-from entropylens.measures.entropies import tsallis
 from entropylens.measures.operators import operator_norm
+from entropylens.models.entropies import tsallis
 
 NORMS: tuple[Norm, ...] = ("spectral", "frobenius")
 SLACK = 1 + 1e-10

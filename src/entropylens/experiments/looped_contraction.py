@@ -16,10 +16,10 @@ from entropylens.experiments.experiment import Experiment
 from entropylens.experiments.looped_induction import design, labels_of, populations, quick
 from entropylens.experiments.looping import train_models
 from entropylens.measures.contraction_steps import sizes
-from entropylens.measures.entropies import normalised_tsallis
 from entropylens.measures.loops import branch_of, head_of
 from entropylens.measures.operators import Map, local_rate, operator_norm
 from entropylens.measures.trajectories import local_rates, lyapunov
+from entropylens.models.entropies import normalised_tsallis
 from entropylens.models.looped import LoopedTransformer
 from entropylens.tasks.induction import InductionTask, sample
 from entropylens.training.data import generator

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from entropylens.measures.contraction import Head, corrected, data_bound, entropy_root, printed, softmax_derivative
 from entropylens.measures.contraction_search import ascend, in_ball
-from entropylens.measures.entropies import normalised_tsallis
 from entropylens.measures.operators import Derivative, operator_norm
+from entropylens.models.entropies import normalised_tsallis
 
 
 @dataclass(frozen=True)

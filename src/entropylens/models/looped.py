@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from entropylens.measures.entropies import normalised_tsallis
+from entropylens.models.entropies import normalised_tsallis
 from entropylens.models.loop_kernel import has_kernel, loop_block
 from entropylens.models.transformer import FeedForward, Linear, Norm1d
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from entropylens.measures.contraction import Head
-from entropylens.measures.entropies import tsallis
 from entropylens.measures.operators import Map
+from entropylens.models.entropies import tsallis
 from entropylens.show.checks import TryAgainError, ask, compare, exercise
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from entropylens.measures.contraction import entropy_root
-from entropylens.measures.entropies import normalised_tsallis
+from entropylens.models.entropies import normalised_tsallis
 from entropylens.show.figures import BLACK, LINES, canvas, picture, plot_means, size_axis
 
 ORDERS = (1.0, 1.5, 2.0, 4.0)

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from entropylens.measures.entropies import tsallis
+from entropylens.models.entropies import tsallis
 
 Row = Literal["last", "each", "mean"]
 """Three readings of p_t: the row of the last token, whose answer is asked for; each row, and terms are averaged over

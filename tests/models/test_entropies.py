@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from entropylens.measures.entropies import largest_tsallis, normalised_tsallis, tsallis
+from entropylens.models.entropies import largest_tsallis, normalised_tsallis, tsallis
 from entropylens.tasks.language import entropy
 
 ORDERS = [0.5, 1 - 1e-9, 1.0, 1 + 1e-15, 1 + 1e-9, 1.0001, 1.5, 2.0, 3.0]
