@@ -20,6 +20,10 @@ CONFIGS = [
     LoopedConfig(5, d_model=6, n_loops=3, norm="none", causal=False, d_ff=0),
     LoopedConfig(5, n_loops=5, n_blocks=2, d_ff=7),
     LoopedConfig(5, n_loops=3, residual=False),
+    LoopedConfig(5, n_loops=3, step_size=0.3),
+    LoopedConfig(5, n_loops=3, n_heads=4, norm="pre"),
+    LoopedConfig(5, d_model=6, n_loops=3, n_heads=2, causal=False),
+    LoopedConfig(5, n_loops=4, n_heads=2, update="gated", step_size=2.0),
     LoopedConfig(5, n_loops=4, update="gated"),
     LoopedConfig(5, n_loops=4, update="gated", causal=False, n_blocks=2),
     LoopedConfig(5, n_loops=4, update="hamiltonian", temperature=0.7),
@@ -48,16 +52,20 @@ def normalised(x: Tensor, p: dict[str, Tensor], name: str) -> Tensor:
 
 
 def block_by_token(c: LoopedConfig, p: dict[str, Tensor], block: str, ys: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """F of the tokens' states (d,), and the attention rows (n, n)."""
-    w_q, w_k, w_v = p[f"{block}.qkv"].chunk(3, dim=1)
+    """F of the tokens' states (d,), and the attention rows (n, n), averaged over heads."""
+    matrices, each = p[f"{block}.qkv"].chunk(3, dim=1), c.d_model // c.n_heads
     seen = [normalised(y, p, f"{block}.norm_in") if c.norm == "pre" else y for y in ys]
     rows, out = torch.zeros(len(ys), len(ys), dtype=torch.float64), []
     for i, y in enumerate(seen):
         others = range(i + 1 if c.causal else len(ys))
-        raised = torch.stack([((y @ w_q) @ (seen[j] @ w_k) / math.sqrt(c.d_model)).exp() for j in others])
-        rows[i, : len(raised)] = raised / raised.sum()
-        u = sum((rows[i, j] * (seen[j] @ w_v) for j in others), torch.zeros(c.d_model, dtype=torch.float64))
-        f = u
+        read = []
+        for h in range(c.n_heads):
+            w_q, w_k, w_v = (w[:, h * each : (h + 1) * each] for w in matrices)
+            raised = torch.stack([((y @ w_q) @ (seen[j] @ w_k) / math.sqrt(each)).exp() for j in others])
+            row = raised / raised.sum()
+            rows[i, : len(row)] += row / c.n_heads
+            read.append(sum((row[j] * (seen[j] @ w_v) for j in others), torch.zeros(each, dtype=torch.float64)))
+        u = f = torch.cat(read)
         if c.n_neurons:
             mid = normalised(u, p, f"{block}.norm_mid") if c.norm == "pre" else u
             drives = mid @ p[f"{block}.mlp.keys.weight"] + p[f"{block}.mlp.keys.bias"][0]
@@ -109,7 +117,7 @@ def by_token(model: LoopedTransformer, symbols: list[int]) -> tuple[Tensor, list
                 c.damping * v + c.pull * (f - z) - c.slope * slope for v, f, z, slope in zip(vs, fs, zs, g, strict=True)
             ]
             fs = vs
-        zs = [z + f for z, f in zip(zs, fs, strict=True)] if c.residual else fs
+        zs = [z + c.step_size * f for z, f in zip(zs, fs, strict=True)] if c.residual else fs
         states.append(torch.stack(zs))
         all_rows.append(rows)
     seen = [z if c.norm == "none" else normalised(z, p, "norm") for z in zs]
@@ -186,6 +194,25 @@ def test_kernel_and_definition_have_the_same_gradient(config: LoopedConfig, monk
         monkeypatch.setattr(looped, "has_kernel", lambda _dtype: False)
     for ours, true in zip(*results, strict=True):
         assert float((ours - true).abs().max()) <= 1e-10 * max(1.0, float(true.abs().max()))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_the_last_tokens_row_alone(config: LoopedConfig) -> None:
+    """Without the others' rows, the pass is the same, and so is the slope of what is made of that row."""
+    model, whole, last = random_model(config), LoopTrace(), LoopTrace("last")
+    logits = model(SYMBOLS, whole), model(SYMBOLS, last)
+    torch.testing.assert_close(*logits, rtol=1e-9, atol=1e-9)
+    slopes = []
+    for trace in (whole, last):
+        row = torch.stack([r[..., -1:, :] for r in trace.rows])
+        grads = torch.autograd.grad(
+            row.square().sum() + trace.states[-1].sin().sum(), model.parameters(), allow_unused=True
+        )
+        slopes.append([row.detach(), *(g for g in grads if g is not None)])
+    assert last.rows[0].shape == (2, 1, 7)
+    assert last.entropies().shape == (config.n_loops, 2, 1)
+    for ours, true in zip(*slopes, strict=True):
+        assert float((ours - true).abs().max()) <= 1e-9 * max(1.0, float(true.abs().max()))
 
 
 def test_rows_and_entropies() -> None:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from entropylens.models.looped import LoopedConfig
+from entropylens.models.looped import LoopedConfig, LoopTrace
 from entropylens.tasks.induction import NO_ANSWER, Batch, InductionTask, sample
 from entropylens.training import looped
 from entropylens.training.data import generator
@@ -22,6 +22,7 @@ from entropylens.training.looped import (
     LoopedSpec,
     rebuild,
     scores,
+    sharpened,
     stack,
     train_looped,
 )
@@ -235,3 +236,30 @@ def test_learns_something_easy() -> None:
     assert (run.losses[:10].mean(0) > 0.9).all()
     assert (run.losses[-20:].mean(0) < 0.4).all()
     assert (run.accuracy[-20:].mean(0) > 0.85).all()
+
+
+@pytest.mark.parametrize("n_heads", [1, 2])
+def test_sharpened_multiplies_every_logit(n_heads: int) -> None:
+    """As many times as the logits, and nothing else: softmax of c times the logarithm of the rows."""
+    config = LoopedConfig(5, n_loops=1, hint=True, n_heads=n_heads)
+    population, tokens = LoopedPopulation(config, [0, 1], dtype=torch.float64), torch.arange(5).repeat(2, 1, 1)
+    before, after = LoopTrace(), LoopTrace()
+    population.logits(population.parameters, tokens, before)
+    sharp = sharpened(config, population.parameters, 3.0)
+    population.logits(sharp, tokens, after)
+    if n_heads == 1:
+        torch.testing.assert_close(after.rows[0], (3 * before.rows[0].log()).softmax(-1))
+    assert (sharp != population.parameters).sum() == 2 * config.d_model**2
+    torch.testing.assert_close(sharpened(config, sharp, 1 / 3), population.parameters)
+
+
+@pytest.mark.parametrize("most", [0.01, 1e6])
+def test_gradients_are_clipped_as_torch_does_it(most: float) -> None:
+    asked = spec(steps=1, members=(LoopedMember(0, OptimizerConfig("sgd", lr=1.0)),), dtype="float64", snapshots=(0,))
+    free, held = train_looped(asked), train_looped(replace(asked, clip=most))
+    step = free.parameters[0, 0] - free.parameters[1, 0]
+    p = torch.nn.Parameter(torch.zeros_like(step))
+    p.grad = step.clone()
+    torch.nn.utils.clip_grad_norm_([p], most)
+    torch.testing.assert_close(held.parameters[0, 0] - held.parameters[1, 0], p.grad, rtol=1e-9, atol=1e-12)
+    assert (float(step.norm()) > most) == (most < 1)
