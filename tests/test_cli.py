@@ -33,6 +33,10 @@ BAD_INPUT = {
     "an unknown experiment": (["compute", "low_entropi"], ["experiment 'low_entropi'", "did you mean 'low_entropy'"]),
     "an unknown experiment to verify": (["verify", "high_entropy"], ["experiment 'high_entropy'", "low_entropy"]),
     "a width that does not fit": (["bench", "--width", "7"], ["--width must be even", "7"]),
+    "a rival without a contest": (
+        ["bench", "--versus", "naive", "--versus", "one_by_one", "--width", "16"],
+        ["one_by_one compares looped models", "--width 8"],
+    ),
     "an unknown rival": (["bench", "--versus", "numpy"], ["rival 'numpy'", "naive, loop_on_trie, jax, floor"]),
     "an unknown profile to build": (["build", "--profile", "quik"], ["profile 'quik'", "quick, full"]),
 }

@@ -9,7 +9,7 @@ All sequences are as long, and the same at each step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -52,24 +52,34 @@ def _batches(config: LoopedConfig) -> list[Batch]:
     return [sample(task, SEQUENCES, LENGTH, generator(seed, "batches")) for seed in range(MEMBERS)]
 
 
+def one_after_another(losses: Sequence[Callable[[], Tensor]], optimizers: Sequence[torch.optim.Optimizer]) -> Step:
+    """The plain PyTorch loop: each model's loss, gradient and update, before the next one's."""
+
+    def step() -> list[float]:
+        values = []
+        for loss, optimizer in zip(losses, optimizers, strict=True):
+            optimizer.zero_grad()
+            value = loss()
+            value.backward()
+            optimizer.step()
+            values.append(value.item())
+        return values
+
+    return step
+
+
 def _each_alone(
     config: LoopedConfig, dtype: torch.dtype, logits: Callable[[LoopedTransformer, Tensor], Tensor]
 ) -> Step:
     models = [config.build(generator(seed, "init")).to(dtype) for seed in range(MEMBERS)]
-    optimizers = [torch.optim.AdamW(m.parameters(), lr=LR, weight_decay=DECAY) for m in models]
-    batches = _batches(config)
 
-    def step() -> list[float]:
-        losses = []
-        for model, optimizer, batch in zip(models, optimizers, batches, strict=True):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(logits(model, batch.tokens).flatten(0, 1), batch.answers.flatten())
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        return losses
+    def loss(model: LoopedTransformer, batch: Batch) -> Tensor:
+        return F.cross_entropy(logits(model, batch.tokens).flatten(0, 1), batch.answers.flatten())
 
-    return step
+    return one_after_another(
+        [partial(loss, model, batch) for model, batch in zip(models, _batches(config), strict=True)],
+        [torch.optim.AdamW(m.parameters(), lr=LR, weight_decay=DECAY) for m in models],
+    )
 
 
 def naive(config: LoopedConfig = CONFIG, dtype: torch.dtype = torch.float32) -> Step:
@@ -85,7 +95,7 @@ def one_by_one(config: LoopedConfig = CONFIG, dtype: torch.dtype = torch.float32
 def floor(config: LoopedConfig = CONFIG) -> Step:
     """The exponentials and products of T loops, forward and backward, into given memory.
 
-    A causal mask leaves n (n + 1) / 2 pairs of tokens. They are made by as large a rectangle, which wastes nothing.
+    A causal mask leaves n (n + 1) / 2 pairs of tokens. They are made by a rectangle of no more: n / 2 fewer for even n.
     """
     d, f, n = config.d_model, config.n_neurons, LENGTH
     seen = (n + 1) // 2 if config.causal else n

@@ -197,25 +197,21 @@ def bench(as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], secon
 
     from entropylens.bench import VERSUS, WIDTHS, as_rows, planned, run_benchmarks
     from entropylens.book.errors import BadInput, BookError
-    from entropylens.book.project import check_choice
 
-    for rival in rivals:
-        check_choice("rival", rival, VERSUS)
+    _check_rivals(rivals, VERSUS)
     for width in widths:
         _at_least_one("--width", width)
         if width % 2:
             raise BadInput(f"--width must be even (the models have 2 heads), not {width}")
     if not seconds > 0:
         raise BadInput(f"--seconds must be above 0, not {seconds}")
-    if "jax" in rivals and importlib.util.find_spec("jax") is None:
-        raise BadInput("--versus jax needs the package jax: pip install jax")
     if threads is not None:
         _at_least_one("--threads", threads)
         torch.set_num_threads(threads)
-    widths, rivals = widths or WIDTHS, rivals or VERSUS
-    total = sum(len(names) for *_, names in planned(widths, rivals))
-    if not total:
-        raise BadInput("--versus one_by_one compares looped models, which are measured at --width 8 only")
+    plans = [names for *_, names in planned(widths or WIDTHS, rivals or VERSUS)]
+    if alone := sorted(set(rivals) - {name for names in plans for name in names}):
+        raise BadInput(f"--versus {alone[0]} compares looped models, which are measured at --width 8 only")
+    widths, rivals, total = widths or WIDTHS, rivals or VERSUS, sum(map(len, plans))
     measurements = run_benchmarks(widths, rivals, seconds)
     try:
         done = list(tqdm(measurements, total=total, desc="comparisons", leave=False))
@@ -225,6 +221,16 @@ def bench(as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], secon
         click.echo(json.dumps(as_rows(done), indent=2))
         return
     click.echo("\n".join(map(_told, done)))
+
+
+def _check_rivals(rivals: tuple[str, ...], known: tuple[str, ...]) -> None:
+    from entropylens.book.errors import BadInput
+    from entropylens.book.project import check_choice
+
+    for rival in rivals:
+        check_choice("rival", rival, known)
+    if "jax" in rivals and importlib.util.find_spec("jax") is None:
+        raise BadInput("--versus jax needs the package jax: pip install jax")
 
 
 def _told(m: Measurement) -> str:

@@ -44,7 +44,7 @@ def spec(**fields: Any) -> LoopedSpec:
 
 
 def lengths(asked: LoopedSpec) -> list[int]:
-    return looped._lengths(asked)
+    return looped.drawn_lengths(asked)
 
 
 def plain_training(asked: LoopedSpec, member: LoopedMember) -> tuple[list[float], list[float], Tensor]:

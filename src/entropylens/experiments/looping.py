@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from entropylens.experiments.experiment import Trained
-from entropylens.training.looped import LoopedSpec, train_looped
+from entropylens.training.looped import LoopedRun, LoopedSpec, train_looped
 from entropylens.training.parallel import count_steps
 
 
@@ -13,9 +14,14 @@ def train_models(spec: LoopedSpec, device: str) -> Trained:
     """Train a population.
 
     Returns:
-        `losses` and `accuracy`, (steps, M), of training batches; the same of a regularizer's terms, by their names;
-        `parameters`, (K, M, P), and `snapshot_steps`, (K).
+        `losses` and `accuracy`, (steps, M), of training batches, and their `lengths`, (steps); a regularizer's terms,
+        (steps, M), by their names; `parameters`, (K, M, P), and `snapshot_steps`, (K).
     """
     run = train_looped(spec, device, count_steps)
-    kept = {"losses": run.losses, "accuracy": run.accuracy, "parameters": run.parameters}
-    return kept | run.terms | {"snapshot_steps": torch.tensor(run.snapshot_steps)}, run.seconds, run.compiled
+    return tensors(run), run.seconds, run.compiled
+
+
+def tensors(run: LoopedRun) -> dict[str, Tensor]:
+    """What is stored of a run."""
+    kept = {"losses": run.losses, "accuracy": run.accuracy, "lengths": run.lengths, "parameters": run.parameters}
+    return kept | run.terms | {"snapshot_steps": torch.tensor(run.snapshot_steps)}

@@ -106,6 +106,8 @@ class LoopedRun:
     """(steps, M): cross-entropy before each update, nats a scored position."""
     accuracy: Tensor
     """(steps, M): share of the scored positions of the training batch that were right."""
+    lengths: Tensor
+    """(steps): tokens of each step's sequences."""
     terms: dict[str, Tensor]
     """(steps, M) each: the regularizer's, before its coefficients; empty without one."""
     parameters: Tensor
@@ -194,7 +196,8 @@ def train_looped(spec: LoopedSpec, device: str = "cpu", progress: Callable[[int]
     streams = [generator(m.seed, "batches") for m in spec.members]
     losses, accuracy, snapshots = [], [], [theta.cpu().clone()] if spec.kept[0] == 0 else []
     regularizer, logged = spec.regularizer, []
-    for number, length in enumerate(_lengths(spec), 1):
+    lengths = drawn_lengths(spec)
+    for number, length in enumerate(lengths, 1):
         batch = stack([sample(spec.task, spec.batch_size, length, stream) for stream in streams])
         batch = Batch(*(getattr(batch, name).to(device) for name in ("tokens", "answers", "scored")))
         theta.requires_grad_(True)
@@ -218,8 +221,9 @@ def train_looped(spec: LoopedSpec, device: str = "cpu", progress: Callable[[int]
         if progress:
             progress(1)
     terms_of = dict(zip(Terms._fields, torch.stack(logged, dim=1).cpu(), strict=True)) if logged else {}
+    curves = torch.stack(losses).cpu(), torch.stack(accuracy).cpu(), torch.tensor(lengths), terms_of
     return LoopedRun(
-        spec, torch.stack(losses).cpu(), torch.stack(accuracy).cpu(), terms_of, torch.stack(snapshots), spec.kept,
+        spec, *curves, torch.stack(snapshots), spec.kept,
         time.perf_counter() - started, compiled=False,
     )  # fmt: skip
 
@@ -230,7 +234,7 @@ def clipped(grad: Tensor, most: float) -> Tensor:
     return result
 
 
-def _lengths(spec: LoopedSpec) -> list[int]:
+def drawn_lengths(spec: LoopedSpec) -> list[int]:
     """The length of each step's sequences, drawn from those that the curriculum has come to; the same for all seeds."""
     random, ordered = generator(0, "lengths"), sorted(spec.lengths)
     drawn = torch.rand(spec.steps, generator=random)
