@@ -3,11 +3,13 @@
 from entropylens.experiments import (
     active_neurons,
     bound_search,
+    energy_entropy,
     ffn_or_attention,
     implicit_alpha,
     interventions,
     looped_contraction,
     looped_induction,
+    loss_landscape,
     low_entropy,
     residual_dominance,
     spikes,
@@ -27,6 +29,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         bound_search,
         looped_induction,
         looped_contraction,
+        energy_entropy,
+        loss_landscape,
     )
 }
 """By name, in the order of the chapters."""

@@ -26,7 +26,7 @@ class TunedSpec:
 
     Attributes:
         training: what is trained in the end; its members' rates are replaced by the one that is chosen.
-        rates: learning rates that are tried, in ascending order.
+        rates: learning rates that are tried, in ascending order; a single one is taken without a trial.
         seeds: of the trials.
         trial_steps: of each; the last fifth of them is what counts.
     """
@@ -57,7 +57,7 @@ class TunedSpec:
     @property
     def steps(self) -> int:
         """Of the trials, which are one population, and of the training."""
-        return self.trial_steps + self.training.steps
+        return self.training.steps + (self.trial_steps if len(self.rates) > 1 else 0)
 
     @property
     def design(self) -> str:
@@ -71,7 +71,7 @@ class TunedSpec:
 
     def work(self) -> float:
         """Floating-point operations, roughly."""
-        return self.training.work() + self.trials().work()
+        return self.training.work() + (self.trials().work() if len(self.rates) > 1 else 0.0)
 
     def trials(self) -> LoopedSpec:
         """Every rate with every validation seed, rates outside."""
@@ -89,12 +89,14 @@ def train_tuned(spec: TunedSpec, device: str) -> Trained:
     """Try the rates, then train at the best.
 
     Returns:
-        What `looping.train_models` keeps of the training, and `trials`, (rates, seeds), the accuracy of each trial, and
-        `lr`, the rate that was taken, a number.
+        What `looping.train_models` keeps of the training, and `trials`, (rates, seeds), the accuracy of each trial, NaN
+        where there was none, and `lr`, the rate that was taken, a number.
     """
     started = time.perf_counter()
-    trials = train_looped(spec.trials(), device, count_steps).accuracy[-(spec.trial_steps // 5) :].mean(0)
-    table = trials.reshape(len(spec.rates), len(spec.seeds))
+    table = torch.full((len(spec.rates), len(spec.seeds)), torch.nan)
+    if len(spec.rates) > 1:
+        trials = train_looped(spec.trials(), device, count_steps).accuracy[-(spec.trial_steps // 5) :]
+        table = trials.mean(0).reshape(table.shape)
     lr = spec.rates[best(table)]
     run = train_looped(spec.at(lr), device, count_steps)
     kept = tensors(run) | {"trials": table, "lr": torch.tensor(lr, dtype=torch.float64)}
