@@ -15,6 +15,7 @@ import torch
 from entropylens.experiments.looped_induction import LENGTHS, SETTINGS, Arm, design, labels_of, measure, populations
 from entropylens.experiments.looping import train_models
 from entropylens.show import figures_looped as draw
+from entropylens.show import figures_one_loop as draw_one
 from entropylens.show.figures import Picture
 
 NAN = np.nan
@@ -33,6 +34,8 @@ VARIATIONS = {
     "no curriculum": Arm("curriculum", "hint", shape=TWELVE, training={"warm_up": 0.0}),
     "curriculum 0.5": Arm("curriculum", "hint", shape=TWELVE, training={"warm_up": 0.5}),
     "3 × the steps": Arm("long", "hint", shape=TWELVE, training={"steps": 6000}),
+    "gradients clipped at 1": Arm("clipping", "hint", shape=TWELVE, training={"clip": 1.0}),
+    "in float64": Arm("precision", "hint", shape=TWELVE, training={"dtype": "float64"}),
     "2 blocks": Arm("two blocks", "hint", shape=TWELVE | {"n_blocks": 2}),
 }
 ARMS = [
@@ -85,6 +88,21 @@ def test_every_variation_has_a_name_and_the_first_line_is_without(rows: pd.DataF
         assert told[0] == "12 loops (as is)"
         assert set(told[1:]) == set(VARIATIONS)
         assert len(told) == 1 + len(VARIATIONS)
+
+
+def test_variations_of_another_number_of_loops() -> None:
+    """Of 25, the loop as it is belongs to the main design."""
+    changed = Arm("norm", "hint", shape={"n_loops": 25, "norm": "pre", "d_model": 16})
+    alt = draw.arms(planted([*ARMS, changed]), n_loops=25).alt
+    assert "25 loops (as is) 0.09" in alt
+    assert "d = 16, norm: pre 0.17" in alt
+    assert "12 loops" not in alt
+
+
+def test_an_interval_of_shares_stays_between_nought_and_one() -> None:
+    rows = planted([Arm("task", "unique", shape={"n_loops": 4})])
+    rows["accuracy_64"] = [1.0 if seed else 0.7 for seed in rows["seed"]]
+    assert "0.90 (0.47 to 1.00)" in draw.tasks(rows).alt
 
 
 def test_every_arm_of_the_experiment_can_be_told_from_the_others() -> None:
@@ -145,18 +163,18 @@ def test_rows_of_one_short_training_are_enough() -> None:
 
 def test_attention_is_told_with_its_entropy() -> None:
     rows = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.0, 0.0, 1.0, 0.0]], requires_grad=True)
-    alt = draw.attention(rows, torch.tensor([3, 7, 5, 7]), 2).alt
+    alt = draw_one.attention(rows, torch.tensor([3, 7, 5, 7]), 2).alt
     assert "Attention of the last of 4 tokens, 2 loops, from the first to the last: to the answer 0.25 to 1.00," in alt
     assert "to the match 0.25 to 0.00; the answer has most of it in 1 loop. Entropy from 1.39 to 0.00 nats" in alt
     assert f"log n is {math.log(4):.2f}" in alt
     long = torch.arange(100) % 10
-    assert "100 tokens, 1 loop," in draw.attention(torch.ones(1, 100) / 100, long, 90).alt
+    assert "100 tokens, 1 loop," in draw_one.attention(torch.ones(1, 100) / 100, long, 90).alt
 
 
 @pytest.mark.parametrize(("tokens", "target"), [("3757", 1), ("3757", 0), ("7777", 4), ("353", 1)])
 def test_attention_needs_a_target_after_a_match(tokens: str, target: int) -> None:
     with pytest.raises(ValueError, match="needs 4 tokens"):
-        draw.attention(torch.ones(2, 4) / 4, torch.tensor([int(t) for t in tokens]), target)
+        draw_one.attention(torch.ones(2, 4) / 4, torch.tensor([int(t) for t in tokens]), target)
 
 
 @pytest.mark.filterwarnings("error")
@@ -165,19 +183,20 @@ def test_survival_is_told_by_kind_and_length_without_noise_too() -> None:
         {"noise": noise, "kind": kind, "length": length, "trial": trial, "accuracy": 1 - noise * length / 100}
         for noise, kind, length, trial in product((0.0, 0.01, 0.1), ("all weights", "own size"), (10, 1000), (0, 1))
     ])  # fmt: skip
-    alt = draw.survival(table).alt
+    alt = draw_one.survival(table).alt
     assert "all weights, 10 tokens: 1.00 at noise 0, 1.00 at noise 0.01, 0.99 at noise 0.1; all weights, 1000" in alt
     assert "own size, 1000 tokens: 1.00 at noise 0, 0.90 at noise 0.01, 0.00 at noise 0.1." in alt
-    assert "0.90 at noise 0.01, 0.00" in draw.survival(table[table["noise"] > 0]).alt
-    assert "10 tokens: 1.00 at noise 0;" in draw.survival(table[table["noise"] == 0]).alt
-    assert "noise 0.1" not in draw.survival(table[(table["trial"] == 0) & (table["noise"] < 0.1)]).alt
-    assert "Nothing was measured" in draw.survival(table.iloc[:0]).alt
+    assert "0.90 at noise 0.01, 0.00" in draw_one.survival(table[table["noise"] > 0]).alt
+    assert "10 tokens: 1.00 at noise 0;" in draw_one.survival(table[table["noise"] == 0]).alt
+    assert "noise 0.1" not in draw_one.survival(table[(table["trial"] == 0) & (table["noise"] < 0.1)]).alt
+    assert "Nothing was measured" in draw_one.survival(table.iloc[:0]).alt
 
 
 @pytest.mark.filterwarnings("error")
 def test_states_are_told_at_three_loops() -> None:
     several = torch.stack([torch.arange(5.0), 3 * torch.arange(5.0)]).requires_grad_()
-    alt = draw.states({"as is": several, "diverges": torch.tensor([0.0, 10.0, 30.0, math.inf])}).alt
+    alt = draw_one.states({"as is": several, "diverges": torch.tensor([0.0, 10.0, 30.0, math.inf])}).alt
     assert "as is: 0 after 0 loops, 4 after 2 loops, 8 after 4 loops; diverges: 0 after 0 loops, 10 after 1 loop" in alt
-    assert "small: 0 after 0 loops" in draw.states({"small": torch.arange(3.0), "large": 1e3 * torch.arange(3.0)}).alt
-    assert "Nothing was measured" in draw.states({"none": torch.tensor([NAN, NAN])}).alt
+    sizes = {"small": torch.arange(3.0), "large": 1e3 * torch.arange(3.0)}
+    assert "small: 0 after 0 loops" in draw_one.states(sizes).alt
+    assert "Nothing was measured" in draw_one.states({"none": torch.tensor([NAN, NAN])}).alt
