@@ -38,11 +38,12 @@ def test_every_claim_of_both_papers_is_there_in_order() -> None:
     assert all(c.paper in bibliography for c in claims.values())
 
 
-def test_a_chapter_exists_and_a_rule_has_one() -> None:
+def test_a_chapter_exists_and_has_a_rule() -> None:
+    """A rule may be older than its chapter, and is older than its rows."""
     notebooks = {p.stem for p in (REGISTRY.parents[1] / "notebooks").glob("*.ipynb")}
     for claim in load_claims(REGISTRY).values():
         assert claim.chapter is None or claim.chapter in notebooks
-        assert (claim.rule is None) == (claim.chapter is None), claim.id
+        assert claim.chapter is None or claim.rule is not None, claim.id
 
 
 def test_no_rule_was_changed_after_the_run_that_it_judges() -> None:
@@ -87,7 +88,6 @@ DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
     "a rate of more than one": ({"rule": {"test": "rate", "smallest_effect": 2}}, "T-1, rule: a rate is compared"),
     "a rule without an experiment": ({"experiment": None}, "T-1: a claim with a rule needs experiment"),
     "a rule in no words": ({"quantity": None}, "T-1: a claim with a rule needs quantity"),
-    "a rule without a chapter": ({"chapter": None}, "T-1: a claim with a rule needs chapter"),
 }
 
 

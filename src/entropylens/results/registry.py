@@ -61,7 +61,7 @@ class Claim:
     source: str
     """Who says that it does: a key of `SOURCES`."""
     chapter: str | None
-    """The notebook's stem; None as long as there is none."""
+    """The notebook's stem; None as long as there is none. A rule comes first: it is older than the rows."""
     confounds: list[str]
     """What could make it look true, or false, for another reason."""
     quantity: str | None = None
@@ -69,7 +69,7 @@ class Claim:
     experiment: str | None = None
     """Whose reference rows the rule is applied to; no part of the rule, nor of its hash."""
     rule: Rule | None = field(default=None)
-    """None as long as there is no chapter: then the claim is untested."""
+    """None as long as nobody has said what would decide: then the claim is untested."""
 
 
 def find_registry(start: Path = Path()) -> Path:
@@ -117,7 +117,7 @@ def _claim(entry: dict[str, Any], name: str) -> Claim:
         rule = _build(Rule, rule, f"{name}, rule")
         _check_rule(rule, name)
     claim: Claim = _build(Claim, {**entry, "rule": rule}, name)
-    for needed in ("chapter", "experiment", "quantity") if rule else ():
+    for needed in ("experiment", "quantity") if rule else ():
         if getattr(claim, needed) is None:
             raise ValueError(f"{name}: a claim with a rule needs {needed}")
     return claim
