@@ -1,0 +1,187 @@
+"""The figures of chapter 11 on what it takes: sharp attention, and what the paper leaves open of its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from entropylens.experiments.energy_entropy import DOSES, FACTOR_LENGTHS, FACTORS, LOSSES, RATES, arm, labels_of_tuned
+from entropylens.experiments.looped_induction import VOCABULARY
+from entropylens.show import marks
+from entropylens.show.figures import BLACK, LINES, canvas, picture, size_axis
+from entropylens.show.figures_energy import (
+    ALL,
+    PLAIN,
+    TITLES,
+    WORDS,
+    accuracy_of,
+    by_loss,
+    difference,
+    names_down,
+    of_kind,
+)
+from entropylens.training.regularizers import PAPER
+
+LENGTH = 64
+"""Tokens at which choices and doses are compared."""
+AS_IS = "as is"
+CHANGES: dict[tuple[str, object], str] = {
+    ("norm", "post"): "norm after the block", ("norm", "none"): "no norm", ("causal", False): "no mask",
+    ("d_ff", 8): "8 neurons", ("position_scale", 0.0): "no positions", ("optimizer", "adam"): "Adam",
+    ("task", "plain"): "no hint", ("task", "hint, last"): "last token scored",
+    ("task", "unique, hint"): "one occurrence", ("row", "each"): "terms of every row",
+    ("row", "mean"): "terms of the mean row",
+}  # fmt: skip
+"""Of what the paper leaves open."""
+ROWS = tuple(CHANGES["row", reading] for reading in ("each", "mean"))
+"""What changes the terms only; cross-entropy alone is without them."""
+USUAL = labels_of_tuned(arm("main", "short", LOSSES["all"], 1), RATES[0])[0]
+"""What choices differ from."""
+TERMS = {"K": ("lambda_K", PAPER.kinetic), "P": ("lambda_P", PAPER.potential), "S": ("lambda_S", PAPER.entropy)}
+
+
+@picture
+def sharpened(rows: pd.DataFrame) -> tuple[Figure, str]:
+    """Accuracy with logits multiplied at test time, cross-entropy alone, a panel a set-up, a line a length.
+
+    Args:
+        rows: of `energy_entropy`, all.
+    """
+    figure, axes = canvas(len(TITLES), height=7.6, sharex=True, sharey=True)
+    words: list[str] = []
+    for ax, (setup, title) in zip(axes, TITLES.items(), strict=True):
+        for length, line in zip(FACTOR_LENGTHS, LINES, strict=False):
+            here = _factors(rows, setup, length)
+            constant, other = here[here["by"] == "constant"], here[here["by"] == "log n"]
+            mean = marks.curve(ax, constant.pivot_table("accuracy", "seed", "factor"), line, f"{length} tokens")
+            at = other[["factor", "accuracy"]].mean()
+            ax.plot(*at, line.marker, color=line.color, markersize=10, fillstyle="none", markeredgewidth=1.6)
+            told = [marks.told(mean, "× {:g}"), *([f"{at['accuracy']:.2f} by log n"] if at.notna().all() else [])]
+            words += [f"{setup}, {length} tokens: {', '.join(filter(None, told))}"] if any(told) else []
+        marks.guess(ax, 1 / VOCABULARY)
+        ax.set(title=title, ylabel="accuracy, last token", ylim=(0, 1.05))
+        size_axis(ax, sorted((1.0, *FACTORS)))
+    axes[0].plot([], [], "o", color=BLACK, markersize=10, fillstyle="none", label="as log n")
+    axes[-1].set_xlabel("factor of attention's logits at test time")
+    marks.legend(figure, axes, ncols=3)
+    return figure, marks.alt("accuracy of the last token by the factor of logits, cross-entropy alone", words)
+
+
+@picture
+def mediator(rows: pd.DataFrame) -> tuple[Figure, str]:
+    """How much of the accuracy at 16 tokens is left at 256, against how certain attention is; a mark a model.
+
+    Args:
+        rows: of `energy_entropy`, all; models whose accuracy at 16 tokens exceeds twice that of guessing are drawn.
+    """
+    models = of_kind(rows, "model", "most", "accuracy_16", "accuracy_256")
+    models = models[models["design"].isin(("main", "terms", "rivals", "choices", "doses"))]
+    models = models[models["accuracy_16"] > 2 / VOCABULARY]
+    models = models.assign(kept=models["accuracy_256"] / models["accuracy_16"])
+    models = models.replace([np.inf, -np.inf], np.nan).dropna(subset=["most", "kept"])
+    figure, (ax,) = canvas(height=3.8)
+    plain = models["loss_name"] == "plain"
+    for label, line, here in ((WORDS["plain"], PLAIN, models[plain]), ("with any term", ALL, models[~plain])):
+        ax.plot(here["most"], here["kept"], line.marker, color=line.color, fillstyle="none", label=label)
+    words = f"{_spearman(models)}n = {len(models)}"
+    ax.text(0.02, 0.98, words, transform=ax.transAxes, va="top", bbox={"facecolor": "white", "edgecolor": "none"})
+    ax.set(xlim=(0, 1.02), xlabel=f"largest weight of the last row, {LENGTH} tokens", ylabel="accuracy, 256 over 16")
+    ax.set_ylim(0, 1.25 * max([1.0, *models["kept"]]))
+    marks.legend(figure, [ax])
+    what = "Accuracy at 256 tokens over that at 16, against attention's largest weight, a mark a model"
+    return figure, f"{what}: {words}, of which {int(plain.sum())} with cross-entropy alone."
+
+
+@picture
+def choices(rows: pd.DataFrame) -> tuple[Figure, str]:
+    """What the three terms add to accuracy, seed by seed, where one thing is changed that the paper leaves open.
+
+    Args:
+        rows: of `energy_entropy`, all.
+    """
+    models, words = of_kind(rows, "model", f"accuracy_{LENGTH}"), []
+    usual = (models["design"] == "main") & (models["setup"] == "short")
+    models = models[usual | (models["design"] == "choices")]
+    named = models.assign(change=[_change(row) for row in models.to_dict("records")])
+    known = dict.fromkeys([AS_IS, *CHANGES.values(), *named["change"]])
+    names = [name for name in known if (named["change"] == name).any()]
+    figure, (ax,) = canvas(height=1.2 + 0.34 * len(names))
+    for y, name in enumerate(names):
+        said = difference(ax, _added(named, name), y, PLAIN if name == AS_IS else LINES[2], "", "{:+.2f}")
+        words += [f"{name} {said}"] if said else []
+    ax.axvline(0, color=BLACK, linewidth=1, zorder=1)
+    ax.set_xlabel(f"accuracy gained by all three terms, {LENGTH} tokens")
+    names_down(figure, ax, names)
+    return figure, marks.alt(f"what all three terms add to {accuracy_of(LENGTH)}", words, over="pairs of a seed")
+
+
+@picture
+def doses(rows: pd.DataFrame) -> tuple[Figure, str]:
+    """Accuracy with one term against its coefficient, a line a term; faint lines are models.
+
+    Args:
+        rows: of `energy_entropy`, all.
+    """
+    figure, (ax,) = canvas(height=3.6)
+    column, words = f"accuracy_{LENGTH}", []
+    models = of_kind(rows, "model", column)
+    for term, line in zip(TERMS, LINES[1:], strict=False):
+        mean = marks.curve(ax, _alone(models, term).pivot_table(column, "seed", "dose"), line, WORDS[term])
+        words += [f"{WORDS[term]}: {told}"] if (told := marks.told(mean, "× {:g}")) else []
+    for name, line, here in by_loss(models, "short"):
+        if name == WORDS["plain"] and np.isfinite(without := float(here[column].replace(np.inf, np.nan).mean())):
+            ax.axhline(without, color=line.color, linewidth=1.4, label=name, zorder=1)
+            words.append(f"{name}: {without:.2f}")
+    marks.guess(ax, 1 / VOCABULARY)
+    size_axis(ax, list(DOSES))
+    ax.set(xlabel="coefficient, over the paper's", ylabel=accuracy_of(LENGTH), ylim=(0, 1.03))
+    marks.legend(figure, [ax], ncols=3)
+    return figure, marks.alt(f"{accuracy_of(LENGTH)}, by the coefficient of a single term, set-up short", words)
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _factors(rows: pd.DataFrame, setup: str, length: int) -> pd.DataFrame:
+    """Accuracy at a length by `factor`, with cross-entropy alone; 1 is among the constant ones."""
+    found = of_kind(rows, "factor", "by", "factor", "length", "accuracy")
+    models = of_kind(rows, "model", f"accuracy_{length}")
+    as_is = models.assign(by="constant", factor=1.0, length=length, accuracy=models[f"accuracy_{length}"])
+    here = pd.concat([found, as_is], ignore_index=True)
+    here = here[(here["design"] == "main") & (here["setup"] == setup) & (here["loss_name"] == "plain")]
+    return here[(here["length"] == length) & np.isfinite(here["accuracy"].astype(float))]
+
+
+def _spearman(models: pd.DataFrame) -> str:
+    """Of `most` and `kept`; nothing where models are too few, or do not vary."""
+    if len(models) < 3 or (models[["most", "kept"]].nunique() < 2).any():
+        return ""
+    return f"Spearman's ρ = {spearmanr(models['most'], models['kept']).statistic:.2f}, "
+
+
+def _change(row: Mapping[Hashable, Any]) -> str:
+    """In words, what a model differs in from the usual."""
+    changed = [name for name in dict.fromkeys(name for name, _ in CHANGES) if row[name] != USUAL[name]]
+    return ", ".join(CHANGES.get((name, row[name]), f"{name}: {row[name]}") for name in changed) or AS_IS
+
+
+def _added(named: pd.DataFrame, change: str) -> pd.Series:
+    """Accuracy with all terms, less that with cross-entropy alone, by seed."""
+    column, plain = f"accuracy_{LENGTH}", named["loss_name"] == "plain"
+    with_terms = named[(named["change"] == change) & ~plain]
+    without = named[(named["change"] == (AS_IS if change in ROWS else change)) & plain]
+    return (with_terms.groupby("seed")[column].mean() - without.groupby("seed")[column].mean()).dropna()
+
+
+def _alone(models: pd.DataFrame, term: str) -> pd.DataFrame:
+    """Models of one term, and their `dose`, over the paper's."""
+    column, coefficient = TERMS[term]
+    known = (models["design"] == "doses") | ((models["design"] == "terms") & (models["setup"] == "short"))
+    others = [name for name, _ in TERMS.values() if name != column]
+    here = models[known & (models[column] > 0) & (models[others] == 0).all(axis=1)]
+    return here.assign(dose=(here[column] / coefficient).round(6))
