@@ -103,6 +103,8 @@ def test_waves_in_a_bowl() -> None:
     rough = [float(ruggedness(bowl + a * (12 * math.pi * x).cos())) for a in (0.01, 0.1, 1.0)]
     assert rough[0] < 0.1 < rough[1] < rough[2]
     assert float(ruggedness(torch.ones(9))) == 0
+    for bad in (math.nan, math.inf):
+        assert ruggedness(torch.tensor([1.0, bad, 2.0])).isnan()
 
 
 def test_a_plane_by_its_lines_and_its_minima() -> None:

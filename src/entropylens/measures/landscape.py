@@ -91,11 +91,12 @@ def ruggedness(values: Tensor) -> Tensor:
 
     The total variation Σ |L_{k+1} − L_k|, less what it takes to come down from one end to the lowest point and up to
     the other, relative to itself. It is 0 for whatever falls to one minimum and rises again, and does not change if
-    values are multiplied, or a constant is added: losses of different size can be compared. A flat line has 0.
+    values are multiplied, or a constant is added: losses of different size can be compared. A flat line has 0, and one
+    that is not finite NaN.
     """
     total = values.diff(dim=-1).abs().sum(-1)
     funnel = values[..., 0] + values[..., -1] - 2 * values.amin(-1)
-    return torch.where(total > 0, (total - funnel).clamp(min=0) / total, 0.0)
+    return torch.where(total == 0, 0.0, (total - funnel).clamp(min=0) / total)
 
 
 def ruggedness_of_plane(values: Tensor) -> Tensor:

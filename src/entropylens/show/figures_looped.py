@@ -51,7 +51,7 @@ def learning(rows: pd.DataFrame) -> tuple[Figure, str]:
             if len(mean):
                 half = mean.index[mean["mean"] > 0.5]
                 first = f", above 0.5 first at step {half[0]:.0f}" if len(half) else ""
-                words.append(f"{task}, {loops}: {marks.said(*mean.iloc[-1])} in the end{first}")
+                words.append(f"{task}, {loops}: {marks.said(*mean.iloc[-1].clip(0, 1))} in the end{first}")
         marks.guess(ax, 1 / VOCABULARY)
         ax.set(title=title, ylabel="training accuracy", ylim=(0, 1.03))
     axes[-1].set_xlabel("training steps")

@@ -52,7 +52,7 @@ def sharpened(rows: pd.DataFrame) -> tuple[Figure, str]:
     Args:
         rows: of `energy_entropy`, all.
     """
-    figure, axes = canvas(len(TITLES), height=7.6, sharex=True, sharey=True)
+    figure, axes = canvas(len(TITLES), height=1 + 2.1 * len(TITLES), sharex=True, sharey=True)
     words: list[str] = []
     for ax, (setup, title) in zip(axes, TITLES.items(), strict=True):
         for length, line in zip(FACTOR_LENGTHS, LINES, strict=False):
