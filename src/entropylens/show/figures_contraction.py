@@ -158,22 +158,3 @@ def over_training(rows: pd.DataFrame) -> tuple[Figure, str]:
     axes[1].set(ylim=(0, 1), ylabel="rows' entropy", xlabel="updates + 1")
     figure.legend(loc="outside upper center", ncols=3)
     return figure, f"Medians over models, after so many updates. {'; '.join(words)}."
-
-
-@picture
-def settling(sizes: dict[str, Tensor]) -> tuple[Figure, str]:
-    """How large the steps of an iteration are, loop by loop.
-
-    Args:
-        sizes: label to ‖Z_{t+1} − Z_t‖, (loops).
-    """
-    figure, (ax,) = canvas(height=3.2)
-    words = []
-    for (label, values), line in zip(sizes.items(), LINES, strict=False):
-        shown = values.double().clamp(min=1e-16).numpy()
-        ax.plot(np.arange(1, len(shown) + 1), shown, color=line.color, linestyle=line.linestyle, marker=line.marker,
-                markevery=max(1, len(shown) // 8), label=label)  # fmt: skip
-        words.append(f"{label}: {shown[0]:.2g} at first, {shown[-1]:.2g} in the end")
-    ax.set(yscale="log", xlabel="loop", ylabel="size of the step")
-    figure.legend(loc="outside upper center", ncols=1)
-    return figure, f"Size of the step at each loop. {'; '.join(words)}."
