@@ -15,8 +15,9 @@ ROOT = Path(entropylens.__file__).parent
 def imported(source: str) -> Iterator[str]:
     """The modules that a source imports anywhere, by their full names."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -37,5 +38,6 @@ def test_imports_point_down() -> None:
 
 def test_the_check_finds_what_it_looks_for() -> None:
     source = "def f():\n    from entropylens.measures.loops import head_of\n    import entropylens.cli"
-    assert pointing_up("training", source) == ["entropylens.measures.loops", "entropylens.cli"]
+    assert pointing_up("training", source) == ["entropylens.measures.loops.head_of", "entropylens.cli"]
+    assert pointing_up("models", "from entropylens import cli, tasks") == ["entropylens.cli"]
     assert pointing_up("show", source) == ["entropylens.cli"]

@@ -58,10 +58,12 @@ def test_rows(trained: list[tuple[TunedSpec, Trained]]) -> None:
     assert curves["step"].max() == spec.training.steps
     trials = rows[rows["kind"] == "trial"]
     assert trials["accuracy"].tolist() == pytest.approx(kept["trials"].flatten().tolist())
+    assert (trials["steps"] == spec.trial_steps).all()
+    assert trials[trials["chosen"] == 1]["lr"].unique().tolist() == [float(kept["lr"])]
     factors = rows[rows["kind"] == "factor"]
     assert set(factors["by"]) == {"constant", "log n"}
     log_n = factors[(factors["by"] == "log n") & (factors["length"] == 1000)]["factor"].unique()
-    assert log_n.tolist() == pytest.approx([math.log(1000) / math.log(40)])
+    assert log_n.tolist() == pytest.approx([math.log(1000) / math.log((16 + 24 + 32 + 48 + 64) / 5)])
 
 
 def test_terms_are_relative_to_what_a_length_allows(trained: list[tuple[TunedSpec, Trained]]) -> None:
@@ -85,6 +87,7 @@ def test_a_model_that_learns_after_its_energies_fell(trained: list[tuple[TunedSp
     planted["kinetic"] = 1.0 + (steps < torch.tensor([10, 10])).float()
     planted["entropy"] = 0.5 + 0.5 * (steps < torch.tensor([20, 20])).float()
     models = energy_entropy.measure(spec, planted).query("kind == 'model'")
+    assert models["diverged"].tolist() == [0, 0]
     assert models["learned"].tolist() == [1, 1]
     assert models["ordered"].tolist() == [1, 0]
     assert models["accuracy_step"].tolist() == [30, 5]

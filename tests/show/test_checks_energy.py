@@ -56,8 +56,9 @@ def test_right_answers_are_praised(
         (check_potential, lambda p: -p.amax(-1).mean().log(), "logarithm in each loop"),
         (check_ruggedness, lambda v: 1 - right_ruggedness(v), "Return the rest"),
         (check_ruggedness, lambda v: right_ruggedness(v) * v.diff().abs().sum(), "Divide by all"),
+        (check_ruggedness, lambda v: 1 - (v[0] - v.min()) / v.diff().abs().sum(), "the way down alone"),
         (check_ruggedness, lambda v: right_ruggedness(v).round(), "all ups and downs are"),
-        (check_ruggedness, lambda v: torch.tensor(4 / 13).double() + 0 * v[0], "is a funnel: 0"),
+        (check_ruggedness, lambda v: torch.tensor(6 / 15).double() + 0 * v[0], "is a funnel: 0"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told(check: Callable[[Answer], None], wrong: Answer, message: str) -> None:

@@ -255,11 +255,13 @@ def test_sharpened_multiplies_every_logit(n_heads: int) -> None:
 
 @pytest.mark.parametrize("most", [0.01, 1e6])
 def test_gradients_are_clipped_as_torch_does_it(most: float) -> None:
-    asked = spec(steps=1, members=(LoopedMember(0, OptimizerConfig("sgd", lr=1.0)),), dtype="float64", snapshots=(0,))
+    members = tuple(LoopedMember(seed, OptimizerConfig("sgd", lr=1.0)) for seed in range(2))
+    asked = spec(steps=1, members=members, dtype="float64", snapshots=(0,))
     free, held = train_looped(asked), train_looped(replace(asked, clip=most))
-    step = free.parameters[0, 0] - free.parameters[1, 0]
-    p = torch.nn.Parameter(torch.zeros_like(step))
-    p.grad = step.clone()
-    torch.nn.utils.clip_grad_norm_([p], most)
-    torch.testing.assert_close(held.parameters[0, 0] - held.parameters[1, 0], p.grad, rtol=1e-9, atol=1e-12)
-    assert (float(step.norm()) > most) == (most < 1)
+    for m in range(2):
+        step = free.parameters[0, m] - free.parameters[1, m]
+        p = torch.nn.Parameter(torch.zeros_like(step))
+        p.grad = step.clone()
+        torch.nn.utils.clip_grad_norm_([p], most)
+        torch.testing.assert_close(held.parameters[0, m] - held.parameters[1, m], p.grad, rtol=1e-9, atol=1e-12)
+        assert (float(step.norm()) > most) == (most < 1)

@@ -24,7 +24,7 @@ from entropylens.measures.attention import certainty
 from entropylens.measures.induction import accuracy
 from entropylens.measures.transitions import change
 from entropylens.models.entropies import largest_tsallis
-from entropylens.training.looped import LoopedPopulation, sharpened
+from entropylens.training.looped import LoopedPopulation, LoopedSpec, sharpened
 from entropylens.training.regularizers import PAPER, Regularizer, Terms
 
 STEPS, TRIAL_STEPS = 2000, 600
@@ -33,15 +33,16 @@ DECAY = 0.1
 """The paper's weight decay."""
 POINTS = 40
 """Of a training curve."""
-JUMP = 0.2
-"""A model has learned if its accuracy in training rises by so much from one level to another."""
+JUMP, FALL = 0.2, 0.2
+"""A model has learned if its accuracy in training rises by so much from one level to another; an energy falls if it
+loses such a share of its level."""
 CERTAIN_AT = 64
 """Tokens of the sequences in which the last one's attention is looked at."""
 FACTORS = (0.5, 2.0, 4.0)
 """By which attention logits are multiplied at test time."""
 FACTOR_LENGTHS = (64, 256, 1000)
-TYPICAL = sum(range(16, 65)) / 49
-"""Tokens of a training sequence, about; at n tokens the factor "log n" is log n over the logarithm of this."""
+TYPICAL = sum(LoopedSpec.lengths) / len(LoopedSpec.lengths)
+"""Tokens of a training sequence, on average; at n tokens the factor "log n" is log n over the logarithm of this."""
 SETUPS: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "paper": ("plain", {"n_loops": 25, "norm": "post"}, {}),
     "clipped": ("hint", {"n_loops": 25, "norm": "post"}, {"clip": 1.0}),
@@ -174,74 +175,88 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     """Rows of four kinds, all of which say which model it is.
 
     "model", one a trained model, `final` true: `accuracy_64` and the like, of the last token of sequences so long;
-    `loss`, the mean cross-entropy at the end of training (nats a scored position); `most`, `open` and `answer` of
-    `attention.certainty` at 64 tokens. For the accuracy in training, and for `kinetic` (over the number of tokens),
-    `potential` (over log n) and `entropy` (over its largest value), the change of their level: `…_step`, `…_before`,
-    `…_after`, `…_explained`. `learned` (0 or 1): whether accuracy rises by `JUMP`; `ordered`: whether it does, and
-    kinetic energy and entropy fall, both before.
+    `loss`, the mean cross-entropy at the end of training (nats a scored position), `diverged`, whether that is finite;
+    `most`, `open` and `answer` of `attention.certainty` at 64 tokens. For `accuracy` in training and for the terms
+    (`relative`), on the shortest sequences alone, since all of them change with the length: `…_step`, where their level
+    changes (`transitions.change`), `…_before`, `…_after` and `…_explained`. `learned` (0 or 1): whether accuracy rises
+    by `JUMP`; `ordered`: whether it does, and kinetic energy and entropy lose a `FALL` of their level or more before.
 
-    "curve", `POINTS` a model: the `step` after them, and means of `loss`, `accuracy` and of the three terms, as above.
+    "curve", `POINTS` a model: the `step` after them, and means of `loss`, `accuracy` and of the three terms.
 
     "factor", in the main design: `accuracy` at `length` tokens with the logits of the trained model multiplied by
     `factor`; `by` tells what for: "constant", or "log n".
 
-    "trial": the `accuracy` of a trial at the rate `tried`, of the trial's `seed`.
+    "trial", where there were some: the `accuracy` of a trial, with its own `lr`, `seed` and `steps`; `chosen`, whether
+    its rate was.
     """
     t, labels = spec.training, labels_of_tuned(spec, float(trained["lr"]))
     population, parameters = LoopedPopulation(t.config, [m.seed for m in spec.members]), trained["parameters"][-1]
-    curves = relative(spec, trained)
-    found = _models(spec, population, parameters, curves)
-    rows = [here | {"kind": "model", "final": True} | row for here, row in zip(labels, found, strict=True)]
-    for point, step in enumerate(range(t.steps // POINTS, t.steps + 1, t.steps // POINTS)):
-        told = {
-            name: curve.unfold(0, t.steps // POINTS, t.steps // POINTS).mean(-1)[point]
-            for name, curve in curves.items()
-        }
-        for number, here in enumerate(labels):
-            numbers = {name: float(f"{values[number]:.4g}") for name, values in told.items()}
-            rows.append(here | {"kind": "curve", "final": False, "step": step} | numbers)
+    rows = [here | {"kind": "model", "final": True} | row
+            for here, row in zip(labels, _models(spec, population, trained), strict=True)]  # fmt: skip
+    rows += [labels[number] | {"kind": "curve", "final": False} | row for number, row in _curves(spec, trained)]
     if spec.design == "main":
         rows += [labels[number] | {"kind": "factor", "final": False} | row
                  for number, row in _factors(spec, population, parameters)]  # fmt: skip
-    for rate, values in zip(spec.rates, trained["trials"].tolist(), strict=True):
-        rows += [labels[0] | {"kind": "trial", "final": False, "seed": seed, "tried": rate, "accuracy": value}
-                 for seed, value in zip(spec.seeds, values, strict=True)]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows + [labels[0] | {"kind": "trial", "final": False} | row for row in _trials(spec, trained)])
 
 
 def relative(spec: TunedSpec, trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Curves (steps, M): `loss` and `accuracy`, and the three terms relative to what the step's length allows."""
+    """Curves (steps, M): `loss`, `accuracy`, and the three terms relative to what the step's length allows.
+
+    `kinetic` over the number of tokens n, `potential` over log n, and `entropy` over its largest value at n tokens, NaN
+    with a target, from which the logged term is the distance. With rows other than the last one, whose tokens see fewer
+    than n, terms are smaller by themselves.
+    """
     asked = spec.training.regularizer
     assert asked is not None
     n = trained["lengths"].double()[:, None]
+    entropy = trained["entropy"] / largest_tsallis(n, asked.q)
     return {
         "loss": trained["losses"],
         "accuracy": trained["accuracy"],
         "kinetic": trained["kinetic"] / n,
         "potential": trained["potential"] / n.log(),
-        "entropy": trained["entropy"] / largest_tsallis(n, asked.q),
+        "entropy": torch.full_like(entropy, torch.nan) if asked.target else entropy,
     }
 
 
-def _models(
-    spec: TunedSpec, population: LoopedPopulation, parameters: Tensor, curves: Mapping[str, Tensor]
-) -> list[dict[str, object]]:
-    t = spec.training
+def _models(spec: TunedSpec, population: LoopedPopulation, trained: Mapping[str, Tensor]) -> list[dict[str, object]]:
+    t, parameters, curves = spec.training, trained["parameters"][-1], relative(spec, trained)
     table: dict[str, Tensor] = {
         f"accuracy_{n}": accuracy(population, parameters, t.task, n, _enough(many, t.steps))
         for n, many in LENGTHS.items()
     }
     table["loss"] = curves["loss"][-(t.steps // POINTS) :].mean(0)
+    table["diverged"] = (~table["loss"].isfinite()).int()
     table |= certainty(population, parameters, t.task, CERTAIN_AT, 32)._asdict()
-    changes = {name: change(curve) for name, curve in curves.items() if name != "loss"}
+    at = (trained["lengths"] == trained["lengths"].min()).nonzero()[:, 0]
+    changes = {name: change(curve[at]) for name, curve in curves.items() if name != "loss"}
     for name, found in changes.items():
         table |= {f"{name}_{field}": value for field, value in vars(found).items()}
-    up, fall = changes["accuracy"], [changes[name] for name in ("kinetic", "entropy")]
+        table[f"{name}_step"] = at[found.step]
+    up, falls = changes["accuracy"], [changes[name] for name in ("kinetic", "entropy")]
     learned = up.after - up.before >= JUMP
-    table["learned"] = learned.int()
-    first = torch.stack([(x.after < x.before) & (x.step < up.step) for x in fall]).all(0)
-    table["ordered"] = (learned & first).int()
+    first = torch.stack([(x.after <= (1 - FALL) * x.before) & (x.step < up.step) for x in falls]).all(0)
+    table |= {"learned": learned.int(), "ordered": (learned & first).int()}
     return [{name: values[number].item() for name, values in table.items()} for number in range(len(parameters))]
+
+
+def _curves(spec: TunedSpec, trained: Mapping[str, Tensor]) -> Iterator[tuple[int, dict[str, object]]]:
+    width = spec.training.steps // POINTS
+    means = {name: curve.unfold(0, width, width).mean(-1) for name, curve in relative(spec, trained).items()}
+    for point in range(POINTS):
+        for number in range(len(spec.members)):
+            told: dict[str, object] = {k: float(f"{values[point, number]:.4g}") for k, values in means.items()}
+            yield number, told | {"step": (point + 1) * width}
+
+
+def _trials(spec: TunedSpec, trained: Mapping[str, Tensor]) -> Iterator[dict[str, object]]:
+    if len(spec.rates) == 1:
+        return
+    for lr, values in zip(spec.rates, trained["trials"].tolist(), strict=True):
+        for seed, value in zip(spec.seeds, values, strict=True):
+            chosen = int(lr == float(trained["lr"]))
+            yield {"lr": lr, "seed": seed, "steps": spec.trial_steps, "accuracy": value, "chosen": chosen}
 
 
 def _enough(sequences: int, steps: int) -> int:
@@ -264,7 +279,10 @@ def _factors(
 
 
 def labels_of_tuned(spec: TunedSpec, lr: float) -> list[dict[str, object]]:
-    """Which models they are: what `looped_induction` tells of one, set-up and loss, and the rate that was chosen."""
+    """Which models they are: what `looped_induction` tells of one, set-up and loss, and the rate that was chosen.
+
+    `setup` is the task, the loops and the norm, whatever else is changed: look at `design`, too.
+    """
     t = spec.training
     asked, shared = t.regularizer, labels_of(t, t.members[0])
     assert asked is not None

@@ -47,7 +47,8 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
 
     "model", one a trained model, place and loss, `final` true: `ruggedness` (`landscape.ruggedness`), its mean over
     directions, and `spread`, its standard deviation over them; `around` tells where: "trained", the model, or
-    "initial", what it was before. `own`: whether the loss is the one that the model was trained with.
+    "initial", what it was before. `own`: whether the loss is the one that the model was trained with. A slice that is
+    not finite counts as 1: nothing leads down there.
 
     "line": `loss` at `radius` along the first direction of the first models.
 
@@ -71,7 +72,7 @@ def _slices(spec: TunedSpec, parameters: Tensor, batch: Batch) -> Iterator[tuple
     radii = torch.linspace(-REACH, REACH, 11 if coarse else POINTS)
     found = losses_at(spec.config, lines(parameters, along, radii), batch, PAPER)
     for of, values in zip(TELLS, found, strict=True):
-        rough = ruggedness(values.double())  # (D, M)
+        rough = ruggedness(values.double()).nan_to_num(1.0)  # (D, M)
         for number, here in enumerate(rough.mT):
             told: Row = {"ruggedness": float(here.mean()), "spread": float(here.std())}
             yield number, {"kind": "model", "final": True, "of": of} | told

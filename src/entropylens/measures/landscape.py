@@ -48,7 +48,7 @@ def directions(config: LoopedConfig, parameters: Tensor, count: int, seed: int =
     for name, p in config.build().named_parameters():
         here = slice(at, at := at + p.numel())
         to, where = (x[..., here].unflatten(-1, p.shape) for x in (drawn, parameters))
-        if name in EMBEDDINGS or p.shape[0] > 1:
+        if not name.endswith(("bias", "gain", "gate")):
             axis = -1 if name in EMBEDDINGS else -2
             to *= where.norm(dim=axis, keepdim=True) / to.norm(dim=axis, keepdim=True)
         else:
@@ -91,8 +91,8 @@ def ruggedness(values: Tensor) -> Tensor:
 
     The total variation Σ |L_{k+1} − L_k|, less what it takes to come down from one end to the lowest point and up to
     the other, relative to itself. It is 0 for whatever falls to one minimum and rises again, and does not change if
-    values are multiplied, or a constant is added: losses of different size can be compared. A flat line has 0, and one
-    that is not finite NaN.
+    values are multiplied, or a constant is added: losses of different size can be compared. A flat line has 0 (one
+    that is flat but for rounding, that of its rounding), and one that is not finite NaN.
     """
     total = values.diff(dim=-1).abs().sum(-1)
     funnel = values[..., 0] + values[..., -1] - 2 * values.amin(-1)

@@ -1,4 +1,4 @@
-"""When a curve changes: the step at which its level jumps, and how much of it is that jump."""
+"""When a curve changes: its change point, one split with the least squares, and how much of the curve that explains."""
 
 from __future__ import annotations
 

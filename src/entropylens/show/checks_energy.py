@@ -54,7 +54,7 @@ def check_potential(answer: Callable[[Tensor], Tensor]) -> str:
 @exercise
 def check_ruggedness(answer: Callable[[Tensor], Tensor]) -> str:
     """Exercise: the share of a slice's ups and downs that a single funnel would not have, (K) to a scalar."""
-    values = torch.tensor([4.0, 1.0, 3.0, 0.0, 2.0, 2.0, 5.0]).double()
+    values = torch.tensor([4.0, 1.0, 3.0, 0.0, 2.0, 1.0, 5.0]).double()
     right, total = ruggedness(values), values.diff().abs().sum()
     mistakes: dict[str, Tensor | float] = {
         "That is the share that a funnel has. Return the rest.": 1 - right,
