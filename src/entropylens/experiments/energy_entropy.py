@@ -181,7 +181,8 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     changes (`transitions.change`), `…_before`, `…_after` and `…_explained`. `learned` (0 or 1): whether accuracy rises
     by `JUMP`; `ordered`: whether it does, and kinetic energy and entropy lose a `FALL` of their level or more before.
 
-    "curve", `POINTS` a model: the `step` after them, and means of `loss`, `accuracy` and of the three terms.
+    "curve", in the main design and at the paper's own length, `POINTS` a model: the `step` after them, and means of
+    `loss`, `accuracy` and of the three terms.
 
     "factor", in the main design: `accuracy` at `length` tokens with the logits of the trained model multiplied by
     `factor`; `by` tells what for: "constant", or "log n".
@@ -193,7 +194,8 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     population, parameters = LoopedPopulation(t.config, [m.seed for m in spec.members]), trained["parameters"][-1]
     rows = [here | {"kind": "model", "final": True} | row
             for here, row in zip(labels, _models(spec, population, trained), strict=True)]  # fmt: skip
-    rows += [labels[number] | {"kind": "curve", "final": False} | row for number, row in _curves(spec, trained)]
+    if spec.design in ("main", "published"):
+        rows += [labels[number] | {"kind": "curve", "final": False} | row for number, row in _curves(spec, trained)]
     if spec.design == "main":
         rows += [labels[number] | {"kind": "factor", "final": False} | row
                  for number, row in _factors(spec, population, parameters)]  # fmt: skip
