@@ -206,7 +206,8 @@ def _difference(old: pd.DataFrame, new: pd.DataFrame) -> float:
         a, b = old[numbers].to_numpy(float), new[numbers].to_numpy(float)
     except ValueError:  # words where there were numbers
         return np.inf
-    apart = np.where(np.isnan(a) == np.isnan(b), np.nan_to_num(np.abs(a - b), nan=0.0), np.inf)
+    with np.errstate(invalid="ignore"):  # two infinities of a sign do not differ, and two missing numbers do not
+        apart = np.where(np.isnan(a) == np.isnan(b), np.nan_to_num(np.abs(a - b), nan=0.0), np.inf)
     return float(apart.max(initial=0.0))
 
 
