@@ -44,7 +44,7 @@ def test_trials_are_trainings_of_their_own() -> None:
     assert {m.optimizer.weight_decay for m in trials.members} == {0.1}
     accuracy = train_looped(trials).accuracy[-8:].mean(0).reshape(3, 2)
     kept, _, _ = train_tuned(spec(), "cpu")
-    torch.testing.assert_close(kept["trials"], accuracy)
+    torch.testing.assert_close(kept["trials"][:2], accuracy[:2])  # the last rate diverges
 
 
 def test_a_single_rate_needs_no_trial() -> None:
@@ -54,6 +54,14 @@ def test_a_single_rate_needs_no_trial() -> None:
     assert spec(rates=(0.5,)).steps == TRAINING.steps
     assert spec().steps == TRAINING.steps + 40
     assert spec(rates=(0.5,)).work() == pytest.approx(TRAINING.work())
+
+
+def test_a_trial_that_diverges_has_no_accuracy() -> None:
+    """Logits that are not numbers all have the first symbol for their largest, which is right now and then."""
+    training = replace(TRAINING, members=tuple(LoopedMember(s, OptimizerConfig("sgd")) for s in range(2)))
+    kept, _, _ = train_tuned(spec(training=training, rates=(1e-2, 1e30)), "cpu")
+    assert kept["trials"].isnan().tolist() == [[False, False], [True, True]]
+    assert float(kept["lr"]) == 1e-2
 
 
 def test_best() -> None:

@@ -215,6 +215,13 @@ def test_the_last_tokens_row_alone(config: LoopedConfig) -> None:
         assert float((ours - true).abs().max()) <= 1e-9 * max(1.0, float(true.abs().max()))
 
 
+def test_rows_that_are_only_looked_at_have_no_slope() -> None:
+    trace = LoopTrace("last", differentiable=False)
+    random_model(LoopedConfig(5, n_loops=3))(SYMBOLS, trace)
+    assert not any(row.requires_grad for row in trace.rows)
+    assert trace.states[-1].requires_grad
+
+
 def test_rows_and_entropies() -> None:
     trace = LoopTrace()
     random_model(LoopedConfig(5, n_loops=3))(SYMBOLS, trace)
@@ -337,6 +344,11 @@ def test_a_tolerance_is_positive(tolerance: float) -> None:
     ("fields", "message"),
     [
         ({"vocabulary": 0}, "vocabulary must be at least 1, got 0"),
+        ({"n_heads": 3}, "n_heads must divide d_model = 8, got 3"),
+        ({"update": "hamiltonian", "n_heads": 2}, "a hamiltonian update has one head, got 2"),
+        ({"step_size": 0.0}, "step_size must be a finite number above 0, got 0.0"),
+        ({"step_size": 0.5, "residual": False}, "a factor of what a plain or gated update adds"),
+        ({"step_size": 0.5, "update": "hamiltonian"}, "a factor of what a plain or gated update adds"),
         ({"d_model": 0}, "d_model must be at least 1"),
         ({"n_loops": -1}, "n_loops must be at least 1"),
         ({"n_blocks": 0}, "n_blocks must be at least 1"),

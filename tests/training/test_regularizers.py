@@ -140,9 +140,10 @@ def test_values_at_the_corners() -> None:
 
 def test_the_schedule() -> None:
     assert [PAPER.strength(x) for x in (0.0, 0.5, 0.999)] == [1.0] * 3
-    late = Regularizer(start=0.5, ramp=0.2)
+    assert Regularizer().strength(0.5) == 0.0
+    late = Regularizer(entropy=-1.0, start=0.5, ramp=0.2)
     assert [late.strength(x) for x in (0.0, 0.49, 0.5, 0.6, 0.7, 0.9)] == pytest.approx([0, 0, 0, 0.5, 1, 1])
-    off = Regularizer(stop=0.5)
+    off = replace(PAPER, stop=0.5)
     assert [off.strength(x) for x in (0.0, 0.49, 0.5, 0.9)] == [1, 1, 0, 0]
 
 

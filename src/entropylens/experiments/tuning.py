@@ -90,13 +90,14 @@ def train_tuned(spec: TunedSpec, device: str) -> Trained:
 
     Returns:
         What `looping.train_models` keeps of the training, and `trials`, (rates, seeds), the accuracy of each trial, NaN
-        where there was none, and `lr`, the rate that was taken, a number.
+        where there was none or it diverged, and `lr`, the rate that was taken, a number.
     """
     started = time.perf_counter()
     table = torch.full((len(spec.rates), len(spec.seeds)), torch.nan)
     if len(spec.rates) > 1:
-        trials = train_looped(spec.trials(), device, count_steps).accuracy[-(spec.trial_steps // 5) :]
-        table = trials.mean(0).reshape(table.shape)
+        trials, last = train_looped(spec.trials(), device, count_steps), spec.trial_steps // 5
+        broken = ~trials.losses[-last:].isfinite().all(0)
+        table = trials.accuracy[-last:].mean(0).masked_fill(broken, torch.nan).reshape(table.shape)
     lr = spec.rates[best(table)]
     run = train_looped(spec.at(lr), device, count_steps)
     kept = tensors(run) | {"trials": table, "lr": torch.tensor(lr, dtype=torch.float64)}

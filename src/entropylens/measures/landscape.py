@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from entropylens.models.looped import LoopedConfig, LoopTrace
+from entropylens.models.looped import LoopedConfig
 from entropylens.tasks.induction import Batch
 from entropylens.training.looped import LoopedPopulation, scores
 from entropylens.training.regularizers import Regularizer
@@ -68,7 +68,7 @@ def losses_at(config: LoopedConfig, points: Tensor, batch: Batch, regularizer: R
     """
     population, found = LoopedPopulation(config, [0]), []
     for few in points.reshape(-1, points.shape[-1]).split(TOGETHER):
-        trace = LoopTrace("last" if regularizer.row == "last" else "all")
+        trace = regularizer.trace()
         same = Batch(*(getattr(batch, name).expand(len(few), -1, -1) for name in ("tokens", "answers", "scored")))
         plain, _ = scores(population.logits(few, same.tokens, trace), same)
         found.append(torch.stack([plain, plain + regularizer.weigh(regularizer.terms(trace.states, trace.rows))]))

@@ -16,6 +16,7 @@ a population of models may be stacked (training/looped.py).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
@@ -85,10 +86,15 @@ class LoopedConfig:
         for name, choices in (("norm", LoopNorm), ("update", Update)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(get_args(choices))}")
-        if not 0 < self.step_size < math.inf:
-            raise ValueError(f"step_size must be a finite number above 0, got {self.step_size}")
+        self._check_step_size()
         if self.update != "plain" and not self.residual:
             raise ValueError(f"a {self.update} update is residual")
+
+    def _check_step_size(self) -> None:
+        if not 0 < self.step_size < math.inf:
+            raise ValueError(f"step_size must be a finite number above 0, got {self.step_size}")
+        if self.step_size != 1 and (self.update == "hamiltonian" or not self.residual):
+            raise ValueError("a step_size is a factor of what a plain or gated update adds to the state")
 
     @property
     def n_neurons(self) -> int:
@@ -105,7 +111,10 @@ class LoopTrace:
     """What a pass went through, one entry a loop; and the state before the first."""
 
     keep: Keep = "all"
-    """Attention rows: all, for which attention is computed by its definition, or those of the last token alone."""
+    """Attention rows: all, for which attention is computed by its definition, or those of the last token alone, which
+    are made from the states at the end."""
+    differentiable: bool = True
+    """Whether autograd is to see the last token's rows; all rows are those that the pass is made of."""
     states: list[Tensor] = field(default_factory=list)
     """(*, B, n, d); T + 1 of them."""
     rows: list[Tensor] = field(default_factory=list)
@@ -133,24 +142,20 @@ class LoopBlock(nn.Module):
     def forward(self, y: Tensor, trace: LoopTrace | None = None) -> Tensor:
         """(*, B, n, d) to (*, B, n, d): on a CPU by a kernel, unless whole attention matrices are to be kept."""
         whole = trace is not None and trace.keep == "all"
-        if (
-            whole
-            or self.config.n_heads > 1
-            or y.device.type != "cpu"
-            or not has_kernel(y.dtype)
-            or y.ndim not in (3, 4)
-        ):
-            return self.reference(y, trace)
-        if trace is not None:
-            trace.rows.append(self.last_row(y))
-        return self._fused(y)
+        fused = not whole and self.config.n_heads == 1 and y.ndim in (3, 4)
+        return self._fused(y) if fused and y.device.type == "cpu" and has_kernel(y.dtype) else self.reference(y, trace)
 
     def last_row(self, y: Tensor) -> Tensor:
-        """What the last token of a single head attends to, (*, B, n, d) to (*, B, 1, n), without all others' rows."""
-        seen = self.norm_in(y.flatten(-3, -2)).unflatten(-2, y.shape[-3:-1])
+        """What the last token attends to, averaged over heads, (*, B, n, d) to (*, B, 1, n); others' rows are not made.
+
+        A query goes back through W_K, so that states need not go through it: ⟨y_n W_Q, y_j W_K⟩ = ⟨y_n W_Q W_Kᵀ, y_j⟩.
+        """
+        seen, heads = self.norm_in(y.flatten(-3, -2)).unflatten(-2, y.shape[-3:-1]), self.config.n_heads
         w_q, w_k, _ = self.qkv.chunk(3, dim=-1)
-        query = (seen[..., -1, :] @ w_q @ w_k.mT * y.shape[-1] ** -0.5)[..., None, :]
-        row: Tensor = (query @ seen.mT).softmax(-1)
+        q = (seen[..., -1, :] @ w_q).unflatten(-1, (heads, -1))  # (*, B, H, d / H)
+        query = torch.einsum("...bhe,...dhe->...bhd", q * q.shape[-1] ** -0.5, w_k.unflatten(-1, (heads, -1)))
+        logits = (query[..., None, :] * seen[..., None, :, :]).sum(-1)  # faster than many products of small matrices
+        row: Tensor = logits.softmax(-1).mean(-2, keepdim=True)
         return row
 
     def reference(self, y: Tensor, trace: LoopTrace | None = None) -> Tensor:
@@ -159,9 +164,8 @@ class LoopBlock(nn.Module):
         qkv = (self.norm_in(y.flatten(-3, -2)) @ self.qkv).unflatten(-2, (batch, tokens))
         heads = [x.unflatten(-1, (self.config.n_heads, -1)).transpose(-3, -2) for x in qkv.chunk(3, dim=-1)]
         rows = attention_rows(torch.cat(heads, dim=-1), self.config.causal)  # (*, B, H, n, n)
-        if trace is not None:
-            kept = rows if trace.keep == "all" else rows[..., -1:, :]
-            trace.rows.append(kept.mean(-3))
+        if trace is not None and trace.keep == "all":
+            trace.rows.append(rows.mean(-3))
         u = (rows @ heads[2]).transpose(-3, -2).flatten(-2).flatten(-3, -2)
         # FeedForward's own ReLU can be differentiated in one mode only
         out = u if self.mlp is None else u + self.mlp.values(self.mlp.keys(self.norm_mid(u)).relu())
@@ -238,10 +242,10 @@ class LoopedTransformer(nn.Module):
             return z + velocity, velocity
         if self.gate is not None and looked is not None:
             rows = looked.rows[-1]
-            if trace is not None:
-                trace.rows.append(rows if trace.keep == "all" else rows[..., -1:, :])
+            if trace is not None and trace.keep == "all":
+                trace.rows.append(rows)
             a, b = self.gate[..., None, None].unbind(-3)
-            f = torch.sigmoid(a + b * relative_entropy(rows, c.causal)[..., None]) * f
+            f = torch.sigmoid(a + b * _relative_entropy(rows, c.causal)[..., None]) * f
         f = f if c.step_size == 1 else c.step_size * f
         return (z + f if c.residual else f), velocity
 
@@ -268,7 +272,22 @@ class LoopedTransformer(nn.Module):
             z, velocity = self.step(z, x, velocity, loop, trace)
             if trace is not None:
                 trace.states.append(z)
+        if trace is not None and trace.keep == "last":
+            with torch.set_grad_enabled(trace.differentiable and torch.is_grad_enabled()):
+                trace.rows += self.last_rows(trace.states, x)
         return z
+
+    def last_rows(self, states: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """What the last token attends to in each loop, (*, B, 1, n) each, from Z_0 … Z_T and X, (*, B, n, d) each."""
+        if len(states) < 2:
+            return []
+        y = torch.stack(list(states[:-1])) + x
+        found: dict[int, Tensor] = {}
+        for first, block in enumerate(self.blocks):  # the loops of a block together: a few large steps, not many small
+            assert isinstance(block, LoopBlock)
+            at = range(first, len(y), self.config.n_blocks)
+            found |= dict(zip(at, block.last_row(y[first :: self.config.n_blocks]), strict=True))
+        return [found[loop] for loop in range(len(y))]
 
     def read(self, z: Tensor) -> Tensor:
         """Logits (*, B, n, V) of a state (*, B, n, d)."""
@@ -350,7 +369,7 @@ def _look_up(table: Tensor, at: Tensor) -> Tensor:
     return chosen
 
 
-def relative_entropy(rows: Tensor, causal: bool) -> Tensor:
+def _relative_entropy(rows: Tensor, causal: bool) -> Tensor:
     """Shannon entropy over the largest that is possible, from 0 to 1, (*, n, n) to (*, n)."""
     n = rows.shape[-1]
     return normalised_tsallis(rows, 1.0, torch.arange(1, n + 1, device=rows.device) if causal else None)

@@ -173,7 +173,7 @@ def rebuild(config: LoopedConfig, parameters: Tensor) -> LoopedTransformer:
 
 
 def sharpened(config: LoopedConfig, parameters: Tensor, factor: float) -> Tensor:
-    """Parameters (M, P) with which every attention logit is multiplied by a factor."""
+    """Parameters (M, P) with which every attention logit is multiplied by a factor, an inverse temperature."""
     result, at = parameters.clone(), 0
     for name, p in config.build().named_parameters():
         if name.endswith("qkv"):  # queries are the first d columns, of all heads
@@ -201,12 +201,13 @@ def train_looped(spec: LoopedSpec, device: str = "cpu", progress: Callable[[int]
         batch = stack([sample(spec.task, spec.batch_size, length, stream) for stream in streams])
         batch = Batch(*(getattr(batch, name).to(device) for name in ("tokens", "answers", "scored")))
         theta.requires_grad_(True)
-        trace = LoopTrace("last" if regularizer.row == "last" else "all") if regularizer else None
+        strength = regularizer.strength((number - 1) / spec.steps) if regularizer else 0.0
+        trace = regularizer.trace(differentiable=strength > 0) if regularizer else None
         loss, right = scores(population.logits(theta, batch.tokens, trace), batch)
         objective = loss
         if regularizer and trace:
-            strength = regularizer.strength((number - 1) / spec.steps)
-            terms = regularizer.terms(trace.states, trace.rows)
+            with torch.set_grad_enabled(strength > 0):  # else they are only logged
+                terms = regularizer.terms(trace.states, trace.rows)
             objective = loss + strength * regularizer.weigh(terms) if strength else loss
             logged.append(torch.stack(terms).detach())
         (grad,) = torch.autograd.grad(objective.sum(), theta)

@@ -1,7 +1,7 @@
 """The terms that Lam (arXiv 2601.09588) adds to the cross-entropy of a looped transformer, and when they count.
 
     L_K = 1/(2T) Σ_t ‖Z_t − Z_{t−1}‖²         kinetic: how far states move
-    L_P = 1/T Σ_t min_j (−log p_tj)           potential, nats: how far from certain attention is
+    L_P = 1/T Σ_t min_j (−log p_tj)           potential, nats: the min-entropy of attention
     L_S = |1/T Σ_t S_q(p_t) − η|              Tsallis entropy of attention, off a target
 
 What p_t is cannot be read in the paper: one row of the attention matrix, or an average of rows. See `Row`.
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from entropylens.models.entropies import tsallis
+from entropylens.models.looped import LoopTrace
 
 Row = Literal["last", "each", "mean"]
 """Three readings of p_t: the row of the last token, whose answer is asked for; each row, and terms are averaged over
@@ -69,10 +70,14 @@ class Regularizer:
             raise ValueError(f"needs 0 ≤ start ≤ stop ≤ 1 and a ramp of 0 or more, got {self}")
 
     def strength(self, share: float) -> float:
-        """The factor of all terms, 0 … 1, when this share of the steps is done."""
-        if not self.start <= share < self.stop:
+        """The factor of all terms, 0 … 1, when this share of the steps is done; 0, too, where nothing is ever added."""
+        if not self.start <= share < self.stop or not (self.kinetic or self.potential or self.entropy):
             return 0.0
         return min(1.0, (share - self.start) / self.ramp) if self.ramp else 1.0
+
+    def trace(self, *, differentiable: bool = True) -> LoopTrace:
+        """What a pass has to keep."""
+        return LoopTrace("last" if self.row == "last" else "all", differentiable)
 
     def terms(self, states: Sequence[Tensor], rows: Sequence[Tensor]) -> Terms:
         """The three terms of a pass.
@@ -110,6 +115,7 @@ def kinetic_energy(states: Tensor) -> Tensor:
 def potential(p: Tensor) -> Tensor:
     """1/T Σ_t min_j (−log p_tj), nats, averaged over the rows that count: (T, *, B, r, n) to (*, B).
 
+    It is the min-entropy of attention, Rényi's of order ∞.
     Where several p_tj are the largest, the slope is shared among them, as `torch.amax` does.
     """
     least: Tensor = -p.amax(-1).log().mean((0, -1))
