@@ -50,10 +50,10 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     "initial", what it was before. `own`: whether the loss is the one that the model was trained with. A slice that is
     not finite counts as 1: nothing leads down there.
 
-    "line": `loss` at `radius` along the first direction of the first models.
+    "line": `loss` at `radius` along the first direction of the first trained models.
 
     "plane": `ruggedness` and `minima` of grids in two directions, of the first models; there are several pairs, told by
-    `pair`. "surface": `loss` at `radius` and `other`, for the first pair of the first model.
+    `pair`. "surface": `loss` at `radius` and `other`, the first trained model's own, for the first pair.
     """
     batch, rows = sample(spec.training.task, SEQUENCES, TOKENS, generator(0, "landscape")), []
     labels = labels_of_tuned(spec, float(trained["lr"]))
@@ -61,7 +61,9 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     for around, parameters in (("trained", trained["parameters"][-1]), ("initial", before)):
         for number, row in _slices(spec, parameters, batch):
             own = labels[number]["loss_name"] == row["of"]
-            rows.append(labels[number] | {"around": around, "own": own} | row)
+            pictured = around == "trained" and (own or row["kind"] == "line")
+            if pictured or row["kind"] in ("model", "plane"):
+                rows.append(labels[number] | {"around": around, "own": own} | row)
     return pd.DataFrame(rows)
 
 
