@@ -14,6 +14,7 @@ import pytest
 
 from entropylens.experiments.energy_entropy import FACTOR_LENGTHS, FACTORS, LOSSES, SETUPS, full, labels_of_tuned
 from entropylens.experiments.looped_induction import LENGTHS
+from entropylens.results.claims import load_claims
 from entropylens.show import figures_energy as draw
 from entropylens.show import figures_terms as draw_terms
 from entropylens.show.figures import STYLE, WIDTH, Picture
@@ -148,6 +149,22 @@ def test_order_is_that_of_models_that_learn_and_terms_that_fall(rows: pd.DataFra
     assert "all three terms, 12 learned: nothing falls" in never
 
 
+def test_orders_are_counted_and_compared_with_those_of_other_models(rows: pd.DataFrame) -> None:
+    early = rows.assign(ordered=0)
+    early["kinetic_step"] = early["seed"].map({0: 480, 1: 480, 2: 580})  # entropy falls before
+    early["accuracy_step"] = early["seed"].map({0: 400, 1: 500, 2: 600})
+    table = draw.orders(early.assign(kinetic_after=0.5)).set_index(["set-up", "loss"])
+    expected = [SEEDS, SEEDS, SEEDS, 0, 2 / 3, 1 / 2]
+    assert table.loc[("short", "all three terms")].tolist() == pytest.approx(expected)
+    assert table.loc[("short", "cross-entropy alone")].tolist()[:4] == [SEEDS, 0, SEEDS, 0]
+    assert table.loc[("short", "cross-entropy alone")].isna().sum() == 2
+    never = draw.orders(early.assign(kinetic_after=0.9)).set_index(["set-up", "loss"])
+    assert never.loc[("short", "all three terms")].tolist()[:4] == [SEEDS, SEEDS, 0, 0]
+    lone = early[(early["seed"] == 1) & (early["loss_name"] == "all")].assign(kinetic_after=0.5)
+    assert draw.orders(lone)["before own"].tolist() == [1.0] * len(draw.TITLES)
+    assert draw.orders(lone)["before others'"].isna().all()
+
+
 def test_factors_are_told_with_the_model_as_it_is_and_by_the_length(rows: pd.DataFrame) -> None:
     words = draw_terms.sharpened(rows).alt
     of_64 = "0.03 at × 0.5, 0.21 at × 1, 0.11 at × 2, 0.21 at × 4, 0.08 by log n"
@@ -184,6 +201,28 @@ def test_choices_are_told_by_pairs_of_a_seed(rows: pd.DataFrame) -> None:
     assert told(draw_terms.choices(unpaired))[0] == "as is +0.40"
     without = draw_terms.choices(rows[(rows["loss_name"] != "plain") | (rows["norm"] == "pre")])
     assert "no norm" not in without.alt
+
+
+def test_the_rule_is_applied_to_every_choice(rows: pd.DataFrame) -> None:
+    rule = load_claims()["EER-2"].rule
+    assert rule is not None
+    more = rows.assign(seed=rows["seed"] + SEEDS)
+    shifted = more.assign(
+        accuracy_1000=more["accuracy_1000"] - 0.5 * (more["norm"] == "none") * (more["loss_name"] == "all")
+    )
+    table = draw_terms.by_choice(pd.concat([rows, shifted]), rule).set_index("choice")
+    assert next(iter(table["question"])) == "the paper's, as we read it"
+    assert len(table) == len(draw_terms.SETUP_WORDS) + len(draw_terms.CHANGES)
+    assert set(table["n"]) == {2 * SEEDS}
+    kept = table.loc["no mask"]
+    assert kept["says"] == "supported"
+    assert kept[["without", "adds", "effect", "low", "high"]].tolist() == pytest.approx(
+        [0.2 + 0.04 / 3, 0.4, 0.4, 0.4, 0.4]
+    )
+    assert table.loc["no norm", ["adds", "effect"]].tolist() == pytest.approx([0.4, 0.15])
+    assert table.loc["no norm", "says"] == "inconclusive"
+    assert table.loc["terms of the mean row", "adds"] == pytest.approx(0.2)
+    assert set(draw_terms.by_choice(rows, rule)["says"]) == {"inconclusive"}, "three seeds are too few"
 
 
 def test_doses_are_told_for_each_term(rows: pd.DataFrame) -> None:

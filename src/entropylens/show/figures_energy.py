@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from entropylens.experiments.energy_entropy import LOSSES
+from entropylens.experiments.energy_entropy import FALL, LOSSES
 from entropylens.experiments.looped_induction import LENGTHS, VOCABULARY
 from entropylens.measures.around import mean_over_runs
 from entropylens.show import marks
@@ -34,6 +35,8 @@ WORDS = {
 }  # fmt: skip
 """Of losses."""
 RIVALS = ("no weight decay", "gradients clipped", "small step")
+MOVES = ("accuracy", "kinetic", "entropy")
+"""What a transition is made of."""
 PANELS = {
     "accuracy": "accuracy", "kinetic": "kinetic / n", "potential": "potential / log n", "entropy": "entropy / largest",
 }  # fmt: skip
@@ -138,6 +141,35 @@ def order(rows: pd.DataFrame) -> tuple[Figure, str]:
     ax.set_xlabel("steps by which it is earlier than accuracy's rise")
     names_down(figure, ax, [f"{WORDS[loss]} (n = {len(here)})" for loss, here in found.items()])
     return figure, marks.alt("steps by which terms fall before accuracy rises", words)
+
+
+def orders(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many models learn, how many are `ordered`, and whether that says anything of the single model.
+
+    Args:
+        rows: of `energy_entropy`, all.
+
+    Returns:
+        For each set-up and loss of the main design and the terms', the number of `models`, of those that `learned`, of
+        those of which `both fall`, kinetic energy and entropy, by `FALL` of their level, and of those that do so and
+        then learn, `ordered`. Of those that learn and of which both fall, how often both do before accuracy rises,
+        `before own`, and, as a control, before that of another model of the same loss, `before others'`; NaN without.
+    """
+    models = of_kind(
+        rows, "model", "learned", "ordered", *(f"{x}_{y}" for x, y in product(MOVES, ("step", "before", "after")))
+    )
+    models, table = models[models["design"].isin(("main", "terms"))], []
+    for (setup, loss), here in models.groupby(["setup", "loss_name"], sort=False):
+        kinetic, entropy = (here[f"{x}_after"] <= (1 - FALL) * here[f"{x}_before"] for x in MOVES[1:])
+        fell = kinetic & entropy
+        rise, *falls = (here[fell & (here["learned"] == 1)][f"{x}_step"].to_numpy() for x in MOVES)
+        before = (falls[0][:, None] < rise) & (falls[1][:, None] < rise)  # this model's falls, that one's rise
+        own = np.eye(len(rise), dtype=bool)
+        shares = [float(before[at].mean()) if at.any() else np.nan for at in (own, ~own)]
+        counts = [len(here), *(int(x.sum()) for x in (here["learned"], fell, here["ordered"]))]
+        table.append([setup, WORDS.get(str(loss), str(loss)), *counts, *shares])
+    columns = ["set-up", "loss", "models", "learned", "both fall", "ordered", "before own", "before others'"]
+    return pd.DataFrame(table, columns=columns)
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from entropylens.experiments.energy_entropy import DOSES, FACTOR_LENGTHS, FACTORS, LOSSES, RATES, arm, labels_of_tuned
-from entropylens.experiments.looped_induction import VOCABULARY
+from entropylens.experiments.looped_induction import LENGTHS, VOCABULARY
+from entropylens.results.claims import Rule, judge
+from entropylens.results.statistics import mean_interval
 from entropylens.show import marks
 from entropylens.show.figures import BLACK, LINES, canvas, picture, size_axis
 from entropylens.show.figures_energy import (
@@ -27,6 +29,7 @@ from entropylens.show.figures_energy import (
 )
 from entropylens.training.regularizers import PAPER
 
+ACCURACIES = [f"accuracy_{n}" for n in LENGTHS]
 LENGTH = 64
 """Tokens at which choices and doses are compared."""
 AS_IS = "as is"
@@ -38,6 +41,24 @@ CHANGES: dict[tuple[str, object], str] = {
     ("row", "mean"): "terms of the mean row",
 }  # fmt: skip
 """Of what the paper leaves open."""
+QUESTIONS = {
+    "task": "the task",
+    "row": "what p_t is",
+    "norm": "where the norm stands",
+    "d_ff": "the MLP's width",
+    "causal": "a mask",
+    "position_scale": "positions",
+    "optimizer": "the optimiser",
+}
+"""What changes answer."""
+SETUP_WORDS = {
+    ("main", "paper"): ("the paper's, as we read it", "no hint, norm after, 25 loops"),
+    ("published", "paper"): ("how long", "so, 20,000 steps"),
+    ("main", "clipped"): ("the set-up", "hint, norm after, clipped, 25 loops"),
+    ("main", "hint"): ("the set-up", "hint, norm before, 25 loops"),
+    ("main", "short"): ("the set-up", "hint, norm before, 4 loops"),
+}
+"""Of designs and set-ups: the question, and the answer."""
 ROWS = tuple(CHANGES["row", reading] for reading in ("each", "mean"))
 """What changes the terms only; cross-entropy alone is without them."""
 USUAL = labels_of_tuned(arm("main", "short", LOSSES["all"], 1), RATES[0])[0]
@@ -104,15 +125,14 @@ def choices(rows: pd.DataFrame) -> tuple[Figure, str]:
     Args:
         rows: of `energy_entropy`, all.
     """
-    models, words = of_kind(rows, "model", f"accuracy_{LENGTH}"), []
-    usual = (models["design"] == "main") & (models["setup"] == "short")
-    models = models[usual | (models["design"] == "choices")]
-    named = models.assign(change=[_change(row) for row in models.to_dict("records")])
+    named, words = _named(rows), []
     known = dict.fromkeys([AS_IS, *CHANGES.values(), *named["change"]])
     names = [name for name in known if (named["change"] == name).any()]
     figure, (ax,) = canvas(height=1.2 + 0.34 * len(names))
     for y, name in enumerate(names):
-        said = difference(ax, _added(named, name), y, PLAIN if name == AS_IS else LINES[2], "", "{:+.2f}")
+        with_terms, without = _both(named, name)
+        gain = (with_terms - without)[f"accuracy_{LENGTH}"].dropna()
+        said = difference(ax, gain, y, PLAIN if name == AS_IS else LINES[2], "", "{:+.2f}")
         words += [f"{name} {said}"] if said else []
     ax.axvline(0, color=BLACK, linewidth=1, zorder=1)
     ax.set_xlabel(f"accuracy gained by all three terms, {LENGTH} tokens")
@@ -144,6 +164,32 @@ def doses(rows: pd.DataFrame) -> tuple[Figure, str]:
     return figure, marks.alt(f"{accuracy_of(LENGTH)}, by the coefficient of a single term, set-up short", words)
 
 
+def by_choice(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
+    """What a rule on the gain by all terms would say, for each choice that the paper leaves open: exploratory.
+
+    Args:
+        rows: of `energy_entropy`, all.
+        rule: its metric is the accuracy at some length; its contrast is taken for the three terms against none.
+
+    Returns:
+        One row a choice, told by `question` and `choice`: the number `n` of pairs of a seed; accuracy at 64 tokens
+        with cross-entropy alone, `without`, and what the terms `add` to it; the `effect` on the rule's metric, with
+        its 95 % interval, `low` to `high`; and what the rule `says` of that.
+    """
+    named, table = _named(rows), []
+    found = [(*words, _setup(rows, *place), AS_IS) for place, words in SETUP_WORDS.items()]
+    found += [(QUESTIONS[name], words, named, words) for (name, _), words in CHANGES.items()]
+    for question, choice, models, change in found:
+        with_terms, without = _both(models, change)
+        gain = (with_terms - without).dropna()
+        if len(gain) > 1:
+            effect, here = mean_interval(gain[rule.metric]), (without, gain)
+            told = [float(x[f"accuracy_{LENGTH}"].mean()) for x in here] + [effect.mean, effect.low, effect.high]
+            table.append([question, choice, len(gain), *told, judge(effect, rule.smallest_effect)])
+    columns = ["question", "choice", "n", "without", "adds", "effect", "low", "high", "says"]
+    return pd.DataFrame(table, columns=columns)
+
+
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -170,12 +216,26 @@ def _change(row: Mapping[Hashable, Any]) -> str:
     return ", ".join(CHANGES.get((name, row[name]), f"{name}: {row[name]}") for name in changed) or AS_IS
 
 
-def _added(named: pd.DataFrame, change: str) -> pd.Series:
-    """Accuracy with all terms, less that with cross-entropy alone, by seed."""
-    column, plain = f"accuracy_{LENGTH}", named["loss_name"] == "plain"
-    with_terms = named[(named["change"] == change) & ~plain]
-    without = named[(named["change"] == (AS_IS if change in ROWS else change)) & plain]
-    return (with_terms.groupby("seed")[column].mean() - without.groupby("seed")[column].mean()).dropna()
+def _setup(rows: pd.DataFrame, design: str, setup: str) -> pd.DataFrame:
+    """Models of a design and set-up, in which nothing is changed."""
+    models = of_kind(rows, "model", *ACCURACIES)
+    return models[(models["design"] == design) & (models["setup"] == setup)].assign(change=AS_IS)
+
+
+def _named(rows: pd.DataFrame) -> pd.DataFrame:
+    """The short set-up, as it is and with one thing changed: models, and in words their `change`."""
+    changed = of_kind(rows, "model", *ACCURACIES)
+    changed = changed[changed["design"] == "choices"]
+    words = [_change(row) for row in changed.to_dict("records")]
+    return pd.concat([_setup(rows, "main", "short"), changed.assign(change=words)])
+
+
+def _both(models: pd.DataFrame, change: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """By seed, accuracies with all terms, and those with cross-entropy alone, which knows nothing of what p_t is."""
+    plain, other = models["loss_name"] == "plain", AS_IS if change in ROWS else change
+    chosen = models[(models["change"] == change) & ~plain], models[(models["change"] == other) & plain]
+    with_terms, without = (here.groupby("seed")[ACCURACIES].mean() for here in chosen)
+    return with_terms, without
 
 
 def _alone(models: pd.DataFrame, term: str) -> pd.DataFrame:
