@@ -26,6 +26,10 @@ CONFIGS = [
     LoopedConfig(5, n_loops=4, n_heads=2, update="gated", step_size=2.0),
     LoopedConfig(5, n_loops=4, update="gated"),
     LoopedConfig(5, n_loops=4, update="gated", causal=False, n_blocks=2),
+    LoopedConfig(5, n_loops=4, update="gated", gate="sharp"),
+    LoopedConfig(5, n_loops=4, update="gated", gate="diffuse", norm="pre"),
+    LoopedConfig(5, n_loops=4, update="gated", gate="exponential", causal=False),
+    LoopedConfig(5, n_loops=4, update="gated", gate="open", d_ff=0),
     LoopedConfig(5, n_loops=4, update="hamiltonian", temperature=0.7),
     LoopedConfig(5, n_loops=4, update="hamiltonian", norm="pre", causal=False),
 ]
@@ -49,6 +53,16 @@ def normalised(x: Tensor, p: dict[str, Tensor], name: str) -> Tensor:
     """(d,) layer norm."""
     scaled = (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt()
     return scaled * p[f"{name}.gain"][0] + p[f"{name}.bias"][0]
+
+
+def gate_by_hand(c: LoopedConfig, p: dict[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor | float:
+    """Of one token, from what it sees."""
+    entropy, most = 2 * (1 - (row**1.5).sum()), 2 * (1 - len(row) ** -0.5)
+    h = entropy / most if len(row) > 1 else 0.0
+    if c.gate == "learned":
+        a, b = p["gate"][0]
+        return 1 / (1 + (-(a + b * h)).exp())
+    return {"open": 1.0, "sharp": 1 - h, "diffuse": h, "exponential": (-entropy).exp()}[c.gate]
 
 
 def block_by_token(c: LoopedConfig, p: dict[str, Tensor], block: str, ys: list[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -106,11 +120,8 @@ def by_token(model: LoopedTransformer, symbols: list[int]) -> tuple[Tensor, list
         block = f"blocks.{loop % c.n_blocks}"
         fs, rows = block_by_token(c, p, block, [z + x for z, x in zip(zs, xs, strict=True)])
         if c.update == "gated":
-            a, b = p["gate"][0]
-            for i, f in enumerate(fs):
-                row = rows[i, : i + 1] if c.causal else rows[i]
-                relative = -(row * row.log()).sum() / math.log(len(row)) if len(row) > 1 else torch.tensor(0.0)
-                fs[i] = f / (1 + (-(a + b * relative)).exp())
+            gates = [gate_by_hand(c, p, rows[i, : i + 1] if c.causal else rows[i]) for i in range(len(fs))]
+            fs = [f * g for f, g in zip(fs, gates, strict=True)]
         if c.update == "hamiltonian":
             g = gradient_of_energy(c, p[f"{block}.qkv"], torch.stack(zs), torch.stack(xs))
             vs = [
@@ -286,7 +297,19 @@ def test_hamiltonian_without_slope_and_damping_is_plain_relaxation() -> None:
     torch.testing.assert_close(model(SYMBOLS), theorem(SYMBOLS), rtol=1e-10, atol=1e-10)
 
 
-def test_gate_wide_open_is_plain() -> None:
+@pytest.mark.parametrize("gate_of", ["own", "shuffled", "mean"])
+def test_an_open_gate_is_none(gate_of: str) -> None:
+    """To the last bit, forward and backward."""
+    found = []
+    for update in ("gated", "plain"):
+        config = LoopedConfig(5, n_loops=4, update=update, gate="open", gate_of=gate_of)  # type: ignore[arg-type]
+        model = config.build(torch.Generator().manual_seed(3))
+        logits = model(SYMBOLS)
+        found.append([logits, *torch.autograd.grad(logits.square().sum(), list(model.parameters()))])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_a_learned_gate_that_is_wide_open_is_plain() -> None:
     gated, plain = (random_model(LoopedConfig(5, n_loops=4, update=u)) for u in ("gated", "plain"))
     assert gated.gate is not None
     plain.load_state_dict({k: v for k, v in gated.state_dict().items() if k != "gate"})

@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from entropylens.models.entropies import normalised_tsallis
+from entropylens.models.entropies import tsallis
+from entropylens.models.gates import Gate, Q, Whose, assigned, opened
 from entropylens.models.loop_kernel import has_kernel, loop_block
 from entropylens.models.transformer import FeedForward, Linear, Norm1d
 
@@ -52,6 +53,8 @@ class LoopedConfig:
         residual: whether F is added to the state; if not, Z_{t+1} = F(Z_t + X), the iteration of the theorem.
         step_size: c, a constant factor of what a plain or gated update adds.
         update: how F changes the state, see `LoopedTransformer.step`.
+        gate: of a gated update, see `models/gates.py`.
+        gate_of: whose gate a token gets: its own, or, as controls, another sequence's, or the mean of all sequences.
         damping, pull, slope, temperature: μ, α, β and τ of the Hamiltonian update, which the paper does not give.
     """
 
@@ -68,6 +71,8 @@ class LoopedConfig:
     residual: bool = True
     step_size: float = 1.0
     update: Update = "plain"
+    gate: Gate = "learned"
+    gate_of: Whose = "own"
     damping: float = 0.5
     pull: float = 0.5
     slope: float = 0.1
@@ -83,7 +88,7 @@ class LoopedConfig:
             raise ValueError(f"a hamiltonian update has one head, got {self.n_heads}")
         if self.d_ff is not None and self.d_ff < 0:
             raise ValueError(f"d_ff is 0, for none, or more, got {self.d_ff}")
-        for name, choices in (("norm", LoopNorm), ("update", Update)):
+        for name, choices in (("norm", LoopNorm), ("update", Update), ("gate", Gate), ("gate_of", Whose)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(get_args(choices))}")
         self._check_step_size()
@@ -100,6 +105,11 @@ class LoopedConfig:
     def n_neurons(self) -> int:
         """Of the MLP."""
         return 4 * self.d_model if self.d_ff is None else self.d_ff
+
+    @property
+    def learns_gate(self) -> bool:
+        """Whether the gate has parameters."""
+        return self.update == "gated" and self.gate == "learned"
 
     def build(self, generator: torch.Generator | None = None) -> LoopedTransformer:
         """A model of this shape."""
@@ -119,6 +129,8 @@ class LoopTrace:
     """(*, B, n, d); T + 1 of them."""
     rows: list[Tensor] = field(default_factory=list)
     """(*, B, n, n) attention; (*, B, 1, n) if only the last token's is kept; averaged over heads."""
+    gates: list[Tensor] = field(default_factory=list)
+    """(*, B, n) of a gated update."""
 
     def entropies(self) -> Tensor:
         """Shannon entropy of every attention row that is kept, (T, *, B, n or 1), nats."""
@@ -144,6 +156,14 @@ class LoopBlock(nn.Module):
         whole = trace is not None and trace.keep == "all"
         fused = not whole and self.config.n_heads == 1 and y.ndim in (3, 4)
         return self._fused(y) if fused and y.device.type == "cpu" and has_kernel(y.dtype) else self.reference(y, trace)
+
+    def with_entropy(self, y: Tensor, trace: LoopTrace | None = None) -> tuple[Tensor, Tensor]:
+        """F and the Tsallis entropy of order `gates.Q` of each row, (*, B, n, d) to the same and (*, B, n)."""
+        looked = LoopTrace()
+        f = self.reference(y, looked)
+        if trace is not None and trace.keep == "all":
+            trace.rows += looked.rows
+        return f, tsallis(looked.rows[-1], Q)
 
     def last_row(self, y: Tensor) -> Tensor:
         """What the last token attends to, averaged over heads, (*, B, n, d) to (*, B, 1, n); others' rows are not made.
@@ -197,7 +217,7 @@ class LoopedTransformer(nn.Module):
         self.token = nn.Parameter(torch.randn(config.vocabulary, d))
         self.previous = nn.Parameter(torch.randn(config.vocabulary + 1, d)) if config.hint else None
         self.blocks = nn.ModuleList(LoopBlock(config) for _ in range(config.n_blocks))
-        self.gate = nn.Parameter(torch.zeros(1, 2)) if config.update == "gated" else None
+        self.gate = nn.Parameter(torch.zeros(1, 2)) if config.learns_gate else None
         self.norm = Norm1d(d, config.norm != "none")
         self.unembed = Linear(d, config.vocabulary)
         if generator is not None:
@@ -229,23 +249,22 @@ class LoopedTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """One loop: state and velocity (*, B, n, d) to the next ones.
 
-        plain: Z + c F(Z + X). gated: Z + c g ∘ F(Z + X), one g for each token, σ(a + b h) of its row's entropy h,
-        relative to the largest (a definition of ours: the paper's is not known). hamiltonian:
+        plain: Z + c F(Z + X). gated: Z + c g ∘ F(Z + X), one g for each token, see `models/gates.py`. hamiltonian:
         V' = μV + α(F − Z) − β∇E_τ(Z), Z' = Z + V', with E_τ(Z) = −τ Σ_i log Σ_j exp(⟨z_i W_Q, x_j W_K⟩ / (τ√d)).
         """
         block, c = self.blocks[loop % self.config.n_blocks], self.config
         assert isinstance(block, LoopBlock)
-        looked = LoopTrace() if c.update == "gated" else trace
-        f = block(z + x, looked)
+        if c.update == "gated":
+            f, entropy = block.with_entropy(z + x, trace)
+            gates = assigned(opened(c.gate, entropy, c.causal, self.gate), c.gate_of)
+            if trace is not None:
+                trace.gates.append(gates)
+            f = gates[..., None] * f
+        else:
+            f = block(z + x, trace)
         if c.update == "hamiltonian":
             velocity = c.damping * velocity + c.pull * (f - z) - c.slope * energy_gradient(block, z, x, c.temperature)
             return z + velocity, velocity
-        if self.gate is not None and looked is not None:
-            rows = looked.rows[-1]
-            if trace is not None and trace.keep == "all":
-                trace.rows.append(rows)
-            a, b = self.gate[..., None, None].unbind(-3)
-            f = torch.sigmoid(a + b * _relative_entropy(rows, c.causal)[..., None]) * f
         f = f if c.step_size == 1 else c.step_size * f
         return (z + f if c.residual else f), velocity
 
@@ -367,9 +386,3 @@ def _look_up(table: Tensor, at: Tensor) -> Tensor:
     flat = F.one_hot(at.flatten(-2), table.shape[-2]).to(table) @ table
     chosen: Tensor = flat.unflatten(-2, at.shape[-2:])
     return chosen
-
-
-def _relative_entropy(rows: Tensor, causal: bool) -> Tensor:
-    """Shannon entropy over the largest that is possible, from 0 to 1, (*, n, n) to (*, n)."""
-    n = rows.shape[-1]
-    return normalised_tsallis(rows, 1.0, torch.arange(1, n + 1, device=rows.device) if causal else None)
