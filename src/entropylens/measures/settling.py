@@ -1,0 +1,106 @@
+"""What a looped model does if it goes on looping: whether it comes to rest, and what that does to its answers.
+
+Shapes: T loops, B sequences, n tokens, d width; norms of states are Frobenius norms, of all tokens of a sequence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from entropylens.measures.trajectories import local_rates
+from entropylens.models.entropies import tsallis
+from entropylens.models.gates import relative
+from entropylens.models.looped import LoopedTransformer, LoopTrace
+from entropylens.tasks.induction import Batch
+
+TOLERANCE = 1e-3
+"""A loop that moves a state by less than this share of its size has come to rest."""
+PERIODS = 12
+"""The longest cycle that is looked for, in loops."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """Sequences on their way through more and more loops."""
+
+    states: Tensor
+    """(T + 1, B, n, d)."""
+    right: Tensor
+    """(T, B) bool: whether the last token's answer is right after 1 … T loops."""
+    open: Tensor
+    """(T, B) relative Tsallis entropy of the last token's row, 0 … 1; NaN in a loop that is not looked at."""
+    gates: Tensor
+    """(T, B) the mean gate of a sequence's tokens; 1 without gates."""
+
+
+@torch.no_grad()
+def follow(model: LoopedTransformer, batch: Batch, loops: int) -> Path:
+    """Loop so many times, whatever the model was trained with.
+
+    Raises:
+        ValueError: for fewer than one loop.
+    """
+    if loops < 1:
+        raise ValueError(f"needs a loop or more, got {loops}")
+    trace = LoopTrace("last")
+    model(batch.tokens, trace, n_loops=loops)
+    states = torch.stack(trace.states)
+    right = model.read(states[1:, :, -1:])[..., 0, :].argmax(-1) == batch.answers[:, -1]
+    rows = torch.stack(trace.rows)[..., 0, :]
+    gates = torch.stack(trace.gates).mean(-1) if trace.gates else torch.ones(rows.shape[:2])
+    return Path(states, right, relative(tsallis(rows, 1.5)[..., None], False)[..., 0], gates)
+
+
+def summary(path: Path, trained: int) -> dict[str, float]:
+    """How a path moves, in numbers; means over sequences.
+
+    Args:
+        path: of loops, more than `trained`.
+        trained: loops of the training.
+
+    Returns:
+        `decay`: by how much the logarithm of a step's length falls per loop, nats, in the second half of the trained
+        loops; `late_decay`, so in the second half of all. `loops_to_rest`: after how many loops no later one moves a
+        state by `TOLERANCE` of its size, one more than there are if that never is; `at_rest`, the share of sequences
+        for which it is; `cycles`, the share of those that are not at rest and yet come back to where they were
+        2 … `PERIODS` loops ago. `growth`: log ‖Z‖ at the end less that after the trained loops. `gate`, the mean gate
+        in the trained loops. `accuracy`, after the trained loops, `accuracy_late` after all, and `accuracy_best`, of any
+        number of loops.
+    """
+    states, loops = path.states, len(path.right)
+    if not 0 < trained <= loops:
+        raise ValueError(f"the trained loops are some of the {loops} of the path, got {trained}")
+    moves = (states[1:] - states[:-1]).norm(dim=(-2, -1)) / states[1:].norm(dim=(-2, -1))
+    still = (moves <= TOLERANCE).flip(0).cummin(0).values.flip(0)  # from here on nothing moves
+    back = [(states[-1] - states[-1 - p]).norm(dim=(-2, -1)) for p in range(2, min(PERIODS, loops) + 1)]
+    returns = (
+        torch.stack(back).amin(0) <= TOLERANCE * states[-1].norm(dim=(-2, -1)) if back else torch.zeros_like(still[0])
+    )
+    size, right = states.norm(dim=(-2, -1)), path.right.double().mean(-1)
+    numbers = {
+        "decay": -local_rates(states[: trained + 1], 1e-6).rate.log(),
+        "late_decay": -local_rates(states, 1e-6).rate.log(),
+        "loops_to_rest": 1 + loops - still.sum(0).double(),
+        "at_rest": still[-1].double(),
+        "cycles": (returns & ~still[-1]).double(),
+        "growth": (size[-1] / size[trained]).log(),
+        "gate": path.gates[:trained].mean(0),
+        "accuracy": right[trained - 1],
+        "accuracy_late": right[-1],
+        "accuracy_best": right.amax(),
+    }
+    return {name: float(value.nanmean()) for name, value in numbers.items()}
+
+
+def halted(path: Path, threshold: float) -> tuple[Tensor, Tensor]:
+    """Where a sequence stops if it does as soon as its last token's attention is this certain: loops, right, (B) each.
+
+    After the loop in which the relative entropy of the row is below the threshold; after all loops if it never is, and
+    so with threshold 0, always.
+    """
+    sure = path.open < threshold
+    first = torch.where(sure.any(0), sure.int().argmax(0), len(sure) - 1)
+    return first + 1, path.right.gather(0, first[None])[0]

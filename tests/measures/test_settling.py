@@ -1,0 +1,93 @@
+"""A path of loops: its summary against made-up states, and halting against its definition."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from entropylens.measures.settling import TOLERANCE, Path, follow, halted, summary
+from entropylens.models.looped import LoopedConfig
+from entropylens.tasks.induction import InductionTask, sample
+
+
+def made(states: Tensor, right: Tensor | None = None) -> Path:
+    loops, batch = len(states) - 1, states.shape[1]
+    ones = torch.ones(loops, batch)
+    return Path(states, ones.bool() if right is None else right, ones, ones)
+
+
+def geometric(rate: float, loops: int) -> Tensor:
+    """Two sequences of one token that close in on 1, (T + 1, 2, 1, 1), float64."""
+    return (1 - rate ** torch.arange(loops + 1).double())[:, None, None, None].expand(-1, 2, -1, -1)
+
+
+def test_a_path_that_closes_in_has_its_rate_and_comes_to_rest() -> None:
+    told = summary(made(geometric(0.5, 40)), trained=8)
+    assert told["decay"] == pytest.approx(math.log(2))
+    assert told["at_rest"] == 1
+    assert told["cycles"] == 0
+    first = next(t for t in range(1, 40) if 0.5**t / (1 - 0.5**t) <= TOLERANCE)
+    assert told["loops_to_rest"] == first
+    assert told["growth"] == pytest.approx(-math.log(1 - 0.5**8), abs=1e-9)
+
+
+def test_a_path_that_walks_on_does_not_come_to_rest() -> None:
+    walk = torch.arange(41).double()[:, None, None, None].expand(-1, 3, -1, -1)
+    told = summary(made(walk), trained=10)
+    assert told["decay"] == pytest.approx(0, abs=1e-12)
+    assert told["at_rest"] == told["cycles"] == 0
+    assert told["loops_to_rest"] == 41
+    assert told["growth"] == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("period", [2, 3, 7])
+def test_a_cycle_is_seen(period: int) -> None:
+    angle = 2 * math.pi * torch.arange(50).double() / period
+    circle = torch.stack([angle.cos(), angle.sin()], -1)[:, None, None, :]
+    told = summary(made(circle), trained=10)
+    assert told["cycles"] == 1
+    assert told["at_rest"] == 0
+
+
+def test_rest_is_what_lasts() -> None:
+    """A loop that stands still, and moves again afterwards, is no rest."""
+    states = torch.tensor([0.0, 1, 1, 2, 2, 2])[:, None, None, None]
+    assert summary(made(states), trained=2)["loops_to_rest"] == 4
+
+
+def test_accuracies_are_those_after_so_many_loops() -> None:
+    right = torch.tensor([[0, 0], [1, 0], [1, 1], [0, 0]]).bool()
+    told = summary(made(geometric(0.5, 4), right), trained=2)
+    assert [told[f"accuracy{x}"] for x in ("", "_late", "_best")] == [0.5, 0.0, 1.0]
+    with pytest.raises(ValueError, match="trained loops"):
+        summary(made(geometric(0.5, 4)), trained=5)
+
+
+def test_halting_takes_the_first_loop_that_is_sure_enough() -> None:
+    openness = torch.tensor([[0.9, 0.9, 0.2], [0.4, 0.8, 0.9], [0.1, 0.9, 0.9]])
+    right = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0]]).bool()
+    path = Path(torch.zeros(4, 3, 1, 1), right, openness, torch.ones(3, 3))
+    loops, correct = halted(path, 0.5)
+    assert loops.tolist() == [2, 3, 1]
+    assert correct.tolist() == [True, True, True]
+    assert halted(path, 0.0)[0].tolist() == [3, 3, 3], "threshold 0 never halts"
+    assert halted(path, 0.0)[1].tolist() == right[-1].tolist()
+
+
+@pytest.mark.parametrize("update", ["plain", "gated"])
+def test_a_path_is_what_the_model_says_after_so_many_loops(update: str) -> None:
+    config = LoopedConfig(6, n_loops=3, update=update, gate="sharp")  # type: ignore[arg-type]
+    model, task = config.build(torch.Generator().manual_seed(0)), InductionTask(6, "repeat")
+    batch = sample(task, 5, 9, torch.Generator().manual_seed(1))
+    path = follow(model, batch, 7)
+    assert path.states.shape == (8, 5, 9, 8)
+    for loops in (1, 4, 7):
+        logits = model(batch.tokens, n_loops=loops)[:, -1]
+        assert path.right[loops - 1].tolist() == (logits.argmax(-1) == batch.answers[:, -1]).tolist()
+    assert ((path.open >= 0) & (path.open <= 1 + 1e-6)).all()
+    assert (path.gates == 1).all() == (update == "plain")
+    with pytest.raises(ValueError, match="a loop or more"):
+        follow(model, batch, 0)
