@@ -67,8 +67,8 @@ def summary(path: Path, trained: int) -> dict[str, float]:
         state by `TOLERANCE` of its size, one more than there are if that never is; `at_rest`, the share of sequences
         for which it is; `cycles`, the share of those that are not at rest and yet come back to where they were
         2 … `PERIODS` loops ago. `growth`: log ‖Z‖ at the end less that after the trained loops. `gate`, the mean gate
-        in the trained loops. `accuracy`, after the trained loops, `accuracy_late` after all, and `accuracy_best`, of any
-        number of loops.
+        in the trained loops. `accuracy`, after the trained loops, `accuracy_late` after all, and `accuracy_best`, of
+        any number of loops.
     """
     states, loops = path.states, len(path.right)
     if not 0 < trained <= loops:

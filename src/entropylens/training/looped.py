@@ -17,11 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from entropylens.models.entropies import normalised_tsallis
+from entropylens.models.gates import Q
 from entropylens.models.looped import LoopedConfig, LoopedTransformer, LoopTrace
 from entropylens.tasks.induction import NO_ANSWER, Batch, InductionTask, sample
 from entropylens.training.data import generator
 from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
-from entropylens.training.regularizers import Regularizer, Terms
+from entropylens.training.regularizers import Regularizer
+from entropylens.training.steering import Steering
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class LoopedSpec:
         lengths: of training sequences: each step draws one of them, the same for all members.
         warm_up: share of the steps in which longer sequences come in one after the other (a curriculum).
         regularizer: what is added to the cross-entropy; its terms are logged. None adds and logs nothing.
+        steering: of attention's temperature; logged are the `factor` of logits and the relative entropy, `open`. The
+            parameters that are kept have the factor in them.
         clip: the largest norm of a member's gradient; longer ones are scaled to it. None: as long as they are.
         dtype: of parameters; they are drawn in float32.
         snapshots: numbers of updates after which parameters are kept; the last is always.
@@ -59,6 +64,7 @@ class LoopedSpec:
     lengths: tuple[int, ...] = (16, 24, 32, 48, 64)
     warm_up: float = 0.25
     regularizer: Regularizer | None = None
+    steering: Steering | None = None
     clip: float | None = None
     dtype: Literal["float32", "float64"] = "float32"
     snapshots: tuple[int, ...] = ()
@@ -109,7 +115,7 @@ class LoopedRun:
     lengths: Tensor
     """(steps): tokens of each step's sequences."""
     terms: dict[str, Tensor]
-    """(steps, M) each: the regularizer's, before its coefficients; empty without one."""
+    """(steps, M) each: the regularizer's, before its coefficients, and what steering logs; empty without."""
     parameters: Tensor
     """(K, M, P) after the updates of `snapshot_steps`."""
     snapshot_steps: list[int]
@@ -172,9 +178,10 @@ def rebuild(config: LoopedConfig, parameters: Tensor) -> LoopedTransformer:
     return model
 
 
-def sharpened(config: LoopedConfig, parameters: Tensor, factor: float) -> Tensor:
-    """Parameters (M, P) with which every attention logit is multiplied by a factor, an inverse temperature."""
+def sharpened(config: LoopedConfig, parameters: Tensor, factor: float | Tensor) -> Tensor:
+    """Parameters (M, P) with which all attention logits are multiplied by an inverse temperature, one number or (M)."""
     result, at = parameters.clone(), 0
+    factor = factor[:, None, None] if isinstance(factor, Tensor) else factor
     for name, p in config.build().named_parameters():
         if name.endswith("qkv"):  # queries are the first d columns, of all heads
             result[:, at : at + p.numel()].unflatten(1, p.shape)[..., : config.d_model] *= factor
@@ -191,42 +198,66 @@ def train_looped(spec: LoopedSpec, device: str = "cpu", progress: Callable[[int]
     """Train a population from its specification."""
     started = time.perf_counter()
     population = LoopedPopulation(spec.config, [m.seed for m in spec.members], device, getattr(torch, spec.dtype))
-    theta = population.parameters
+    theta, steering = population.parameters, spec.steering
     optimizer = PopulationOptimizer([m.optimizer for m in spec.members], theta, spec.steps)
     streams = [generator(m.seed, "batches") for m in spec.members]
-    losses, accuracy, snapshots = [], [], [theta.cpu().clone()] if spec.kept[0] == 0 else []
-    regularizer, logged = spec.regularizer, []
+    log_factor = steering.first(len(theta)).to(theta) if steering else None
+    losses, accuracy, logged, snapshots = [], [], [], []
     lengths = drawn_lengths(spec)
-    for number, length in enumerate(lengths, 1):
+
+    def keep(steps: int) -> None:
+        if steps in spec.kept:
+            now = theta.clone() if log_factor is None else sharpened(spec.config, theta, log_factor.exp())
+            snapshots.append(now.cpu())
+
+    keep(0)
+    for number, length in enumerate(lengths):
         batch = stack([sample(spec.task, spec.batch_size, length, stream) for stream in streams])
         batch = Batch(*(getattr(batch, name).to(device) for name in ("tokens", "answers", "scored")))
         theta.requires_grad_(True)
-        strength = regularizer.strength((number - 1) / spec.steps) if regularizer else 0.0
-        trace = regularizer.trace(differentiable=strength > 0) if regularizer else None
-        loss, right = scores(population.logits(theta, batch.tokens, trace), batch)
-        objective = loss
-        if regularizer and trace:
-            with torch.set_grad_enabled(strength > 0):  # else they are only logged
-                terms = regularizer.terms(trace.states, trace.rows)
-            objective = loss + strength * regularizer.weigh(terms) if strength else loss
-            logged.append(torch.stack(terms).detach())
+        objective, loss, right, seen = _objective(spec, population, batch, number / spec.steps, log_factor)
         (grad,) = torch.autograd.grad(objective.sum(), theta)
         theta.requires_grad_(False)
         if spec.clip is not None:
             grad = clipped(grad, spec.clip)
         optimizer.apply(grad, optimizer.columns())
+        if steering and log_factor is not None:
+            log_factor = steering.next(log_factor, seen["open"], (number + 1) / spec.steps)
         losses.append(loss.detach())
         accuracy.append(right)
-        if number in spec.kept:
-            snapshots.append(theta.cpu().clone())
+        logged.append(seen)
+        keep(number + 1)
         if progress:
             progress(1)
-    terms_of = dict(zip(Terms._fields, torch.stack(logged, dim=1).cpu(), strict=True)) if logged else {}
-    curves = torch.stack(losses).cpu(), torch.stack(accuracy).cpu(), torch.tensor(lengths), terms_of
+    seen_of = {name: torch.stack([seen[name] for seen in logged]).cpu() for name in logged[0]}
+    curves = torch.stack(losses).cpu(), torch.stack(accuracy).cpu(), torch.tensor(lengths), seen_of
     return LoopedRun(
         spec, *curves, torch.stack(snapshots), spec.kept,
         time.perf_counter() - started, compiled=False,
     )  # fmt: skip
+
+
+def _objective(
+    spec: LoopedSpec, population: LoopedPopulation, batch: Batch, share: float, log_factor: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    """What a step descends, its cross-entropy, the share that is right, and what is logged of it, (M) each."""
+    regularizer, theta = spec.regularizer, population.parameters
+    strength = regularizer.strength(share) if regularizer else 0.0
+    trace = regularizer.trace(differentiable=strength > 0) if regularizer else None
+    if log_factor is not None:
+        theta = sharpened(spec.config, theta, log_factor.exp())
+        trace = trace or LoopTrace("last", differentiable=False)
+    loss, right = scores(population.logits(theta, batch.tokens, trace), batch)
+    objective, seen = loss, dict[str, Tensor]()
+    if regularizer and trace:
+        with torch.set_grad_enabled(strength > 0):  # else they are only logged
+            terms = regularizer.terms(trace.states, trace.rows)
+        objective = loss + strength * regularizer.weigh(terms) if strength else loss
+        seen |= {name: value.detach() for name, value in terms._asdict().items()}
+    if log_factor is not None and trace:
+        rows = torch.stack(trace.rows).detach()[..., -1, :]
+        seen |= {"factor": log_factor.exp(), "open": normalised_tsallis(rows, Q).mean((0, -1))}
+    return objective, loss, right, seen
 
 
 def clipped(grad: Tensor, most: float) -> Tensor:
