@@ -70,11 +70,12 @@ def test_halting_takes_the_first_loop_that_is_sure_enough() -> None:
     openness = torch.tensor([[0.9, 0.9, 0.2], [0.4, 0.8, 0.9], [0.1, 0.9, 0.9]])
     right = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0]]).bool()
     path = Path(torch.zeros(4, 3, 1, 1), right, openness, torch.ones(3, 3))
-    loops, correct = halted(path, 0.5)
+    loops, correct = halted(path, 0.5, 3)
     assert loops.tolist() == [2, 3, 1]
     assert correct.tolist() == [True, True, True]
-    assert halted(path, 0.0)[0].tolist() == [3, 3, 3], "threshold 0 never halts"
-    assert halted(path, 0.0)[1].tolist() == right[-1].tolist()
+    assert halted(path, 0.0, 3)[0].tolist() == [3, 3, 3], "threshold 0 never halts"
+    assert halted(path, 0.5, 2)[0].tolist() == [2, 2, 1]
+    assert halted(path, 0.0, 3)[1].tolist() == right[-1].tolist()
 
 
 @pytest.mark.parametrize("update", ["plain", "gated"])

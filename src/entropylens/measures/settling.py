@@ -66,7 +66,7 @@ def summary(path: Path, trained: int) -> dict[str, float]:
         loops; `late_decay`, so in the second half of all. `loops_to_rest`: after how many loops no later one moves a
         state by `TOLERANCE` of its size, one more than there are if that never is; `at_rest`, the share of sequences
         for which it is; `cycles`, the share of those that are not at rest and yet come back to where they were
-        2 … `PERIODS` loops ago. `growth`: log ‖Z‖ at the end less that after the trained loops. `gate`, the mean gate
+        2 … `PERIODS` loops ago. `growth`: log ‖Z‖ at the end less that after the trained loops. `mean_gate`, that
         in the trained loops. `accuracy`, after the trained loops, `accuracy_late` after all, and `accuracy_best`, of
         any number of loops.
     """
@@ -87,7 +87,7 @@ def summary(path: Path, trained: int) -> dict[str, float]:
         "at_rest": still[-1].double(),
         "cycles": (returns & ~still[-1]).double(),
         "growth": (size[-1] / size[trained]).log(),
-        "gate": path.gates[:trained].mean(0),
+        "mean_gate": path.gates[:trained].mean(0),
         "accuracy": right[trained - 1],
         "accuracy_late": right[-1],
         "accuracy_best": right.amax(),
@@ -95,12 +95,14 @@ def summary(path: Path, trained: int) -> dict[str, float]:
     return {name: float(value.nanmean()) for name, value in numbers.items()}
 
 
-def halted(path: Path, threshold: float) -> tuple[Tensor, Tensor]:
+def halted(path: Path, threshold: float, most: int) -> tuple[Tensor, Tensor]:
     """Where a sequence stops if it does as soon as its last token's attention is this certain: loops, right, (B) each.
 
-    After the loop in which the relative entropy of the row is below the threshold; after all loops if it never is, and
-    so with threshold 0, always.
+    Args:
+        path: of `most` loops or more.
+        threshold: of relative entropy; a sequence stops after the loop in which the row is below.
+        most: loops after which it stops anyway, and with a threshold of 0 always.
     """
-    sure = path.open < threshold
-    first = torch.where(sure.any(0), sure.int().argmax(0), len(sure) - 1)
+    sure = path.open[:most] < threshold
+    first = torch.where(sure.any(0), sure.int().argmax(0), most - 1)
     return first + 1, path.right.gather(0, first[None])[0]
