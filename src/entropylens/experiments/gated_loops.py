@@ -95,11 +95,13 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     """Rows of four kinds, all of which say which model it is.
 
     "model", one a trained model, `final` true: `accuracy_64` and the like, of the last token of sequences so long; the
-    mean training `accuracy` over all steps (how fast it learns), and of the last tenth, `accuracy_end`; the mean `loss`
-    of the last tenth, nats a scored position; and `settling.summary` of a path of `LOOPS` loops. "path": `accuracy`,
-    the mean `size` of a state and `moved`, the mean length of the last step over it, after `loops`. "halting": of
-    sequences that stop at a `threshold`, after the trained loops at the latest, the mean `loops` and `accuracy`, and that after so many loops for all,
-    `accuracy_fixed`, between the two whole numbers.
+    mean training accuracy over all steps, `accuracy_all`, which is higher if it learns sooner, and over the last tenth,
+    `accuracy_end`; the mean `loss` of that, nats a scored position; and `settling.summary` of a path of `LOOPS` loops.
+
+    "path": `accuracy`, the mean `size` of a state and `moved`, the length of the last step over it, after `loops`.
+
+    "halting": of sequences that stop at a `threshold`, after the trained loops at the latest, the mean `loops` and
+    `accuracy`; and `accuracy_fixed` if all take so many, between those at the two nearest whole numbers.
 
     "afterwards", of plain models: `settling.summary` if they are given a gate after training, `given`; and if all
     tokens are given its mean, `constant`.
