@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from entropylens.models.entropies import normalised_tsallis, tsallis
-from entropylens.models.gates import Gate, Q, assigned, opened, relative
+from entropylens.models.gates import ORDER, Gate, assigned, opened, relative
+from entropylens.models.loop_kernel import ORDER
 from entropylens.models.looped import LoopedConfig, LoopTrace
 from entropylens.training.looped import LoopedPopulation
 
@@ -28,7 +29,7 @@ def test_relative_entropy_is_that_of_the_rows(n: int, seed: int, causal: bool) -
     p = rows(n, seed, causal)
     places = torch.arange(1, n + 1) if causal else None
     torch.testing.assert_close(
-        relative(tsallis(p, Q), causal), normalised_tsallis(p, Q, places), rtol=1e-12, atol=1e-12
+        relative(tsallis(p, ORDER), causal), normalised_tsallis(p, ORDER, places), rtol=1e-12, atol=1e-12
     )
 
 
@@ -36,23 +37,23 @@ def test_relative_entropy_is_that_of_the_rows(n: int, seed: int, causal: bool) -
 def test_gates_at_their_ends(gate: Gate, certain: float, uniform: float) -> None:
     n = 6
     for p, value in ((torch.eye(n).double(), certain), (torch.full((n, n), 1 / n).double(), uniform)):
-        torch.testing.assert_close(opened(gate, tsallis(p, Q), False), torch.full((n,), float(value)).double())
+        torch.testing.assert_close(opened(gate, tsallis(p, ORDER), False), torch.full((n,), float(value)).double())
 
 
 def test_the_exponential_gate_is_never_shut() -> None:
-    even = tsallis(torch.full((1, 4), 0.25).double(), Q)
+    even = tsallis(torch.full((1, 4), 0.25).double(), ORDER)
     assert opened("exponential", even, False).item() == pytest.approx(torch.tensor(-2 * (1 - 0.5)).exp().item())
     assert opened("exponential", torch.zeros(3), True).tolist() == [1.0] * 3
 
 
 @given(st.integers(1, 9), st.integers(0, 99), st.booleans(), st.sampled_from(GATES))
 def test_gates_are_shares(n: int, seed: int, causal: bool, gate: Gate) -> None:
-    g = opened(gate, tsallis(rows(n, seed, causal), Q), causal)
+    g = opened(gate, tsallis(rows(n, seed, causal), ORDER), causal)
     assert ((g >= -1e-12) & (g <= 1 + 1e-12)).all()
 
 
 def test_a_learned_gate_is_logistic_in_the_entropy() -> None:
-    entropy = tsallis(rows(5, 0, True), Q)
+    entropy = tsallis(rows(5, 0, True), ORDER)
     learned = torch.tensor([[0.3, -2.0]]).double()
     expected = 1 / (1 + (-(0.3 - 2.0 * relative(entropy, True))).exp())
     torch.testing.assert_close(opened("learned", entropy, True, learned), expected)

@@ -246,6 +246,39 @@ def test_rows_and_entropies() -> None:
     torch.testing.assert_close(entropies[..., -1], -(rows[..., -1, :] * log_rows).sum(-1))
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@pytest.mark.parametrize("keep", [None, "last", "all"])
+def test_a_block_tells_the_entropies_of_its_rows(config: LoopedConfig, keep: looped.Keep | None) -> None:
+    """Of one model and of a stack of them; a trace keeps what it does without them."""
+    models = [random_model(config, seed) for seed in range(3)]
+    stacked = {name: torch.stack([m.get_parameter(name).detach() for m in models]) for name in models[0].state_dict()}
+    y = torch.randn(3, 2, 7, config.d_model, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    together = functional_call(TellsEntropy(models[0]), {f"model.{k}": v for k, v in stacked.items()}, (y,))
+    for m, model in enumerate(models):
+        block, whole, trace = model.blocks[0], LoopTrace(), LoopTrace(keep) if keep else None
+        assert isinstance(block, looped.LoopBlock)
+        true = block(y[m], whole)
+        for f, entropy in [block.with_entropy(y[m], trace), tuple(x[m] for x in together)]:
+            torch.testing.assert_close(f, true, rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(entropy, 2 * (1 - (whole.rows[0] ** 1.5).sum(-1)), rtol=1e-9, atol=1e-12)
+        kept = trace.rows if trace else []
+        assert len(kept) == (keep == "all")
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(kept, whole.rows, strict=False))
+
+
+class TellsEntropy(torch.nn.Module):
+    """The first block's, for `functional_call`."""
+
+    def __init__(self, model: LoopedTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        block = self.model.blocks[0]
+        assert isinstance(block, looped.LoopBlock)
+        return block.with_entropy(y)
+
+
 def test_no_loops_reads_the_zero_state() -> None:
     model = random_model(LoopedConfig(5))
     assert (model(SYMBOLS, n_loops=0) - model.read(torch.zeros(2, 7, 8, dtype=torch.float64))).abs().max() == 0

@@ -13,6 +13,7 @@ from torch import Tensor
 from entropylens.measures.trajectories import local_rates
 from entropylens.models.entropies import tsallis
 from entropylens.models.gates import relative
+from entropylens.models.loop_kernel import ORDER
 from entropylens.models.looped import LoopedTransformer, LoopTrace
 from entropylens.tasks.induction import Batch
 
@@ -51,7 +52,7 @@ def follow(model: LoopedTransformer, batch: Batch, loops: int) -> Path:
     right = model.read(states[1:, :, -1:])[..., 0, :].argmax(-1) == batch.answers[:, -1]
     rows = torch.stack(trace.rows)[..., 0, :]
     gates = torch.stack(trace.gates).mean(-1) if trace.gates else torch.ones(rows.shape[:2])
-    return Path(states, right, relative(tsallis(rows, 1.5)[..., None], False)[..., 0], gates)
+    return Path(states, right, relative(tsallis(rows, ORDER)[..., None], False)[..., 0], gates)
 
 
 def summary(path: Path, trained: int) -> dict[str, float]:

@@ -27,18 +27,17 @@ import torch
 from torch import Tensor
 
 from entropylens.models.entropies import largest_tsallis
+from entropylens.models.loop_kernel import ORDER
 
 Gate = Literal["open", "sharp", "diffuse", "exponential", "learned"]
 Whose = Literal["own", "shuffled", "mean"]
-Q = 1.5
-"""The order of the entropy, the paper's."""
 
 
 def relative(entropy: Tensor, causal: bool) -> Tensor:
-    """h: entropies of order `Q` over the largest possible, (*, n) to the same, 0 … 1; 0 where one place is seen."""
+    """h: entropies of order `ORDER` over the largest possible, (*, n) to the same, 0 … 1; 0 where one place is seen."""
     n = entropy.shape[-1]
     places = torch.arange(1, n + 1) if causal else torch.full((n,), n)
-    most = largest_tsallis(places, Q, entropy.dtype).to(entropy.device)
+    most = largest_tsallis(places, ORDER, entropy.dtype).to(entropy.device)
     return torch.where(most > 0, entropy / torch.where(most > 0, most, 1.0), 0.0)
 
 
@@ -47,7 +46,7 @@ def opened(gate: Gate, entropy: Tensor, causal: bool, learned: Tensor | None = N
 
     Args:
         gate: which.
-        entropy: of order `Q`, as `entropies.tsallis` has it.
+        entropy: of order `ORDER`, as `entropies.tsallis` has it.
         causal: whether a token sees those before it only, and so has fewer places to look at.
         learned: a and b, (*, 1, 2), of a learned gate.
 

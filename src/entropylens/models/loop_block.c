@@ -3,6 +3,7 @@
  * Compiled once per number type (REAL, EXP) by native.py and called through ctypes. Arrays are dense, row-major:
  *   y, dy, f, df   (M, B, n, D)   states of M models, B sequences each
  *   theta, dtheta  (M, P)         a model's parameters, in the order of `layout` below
+ *   entropy, dentropy (M, B, n)   of the tokens' attention rows, Tsallis's of order 3/2; NULL where it is not wanted
  * Nothing is kept between forward and backward: a sequence fits into the cache, and computing everything once more is
  * cheaper than writing it down T times. Going back, one sequence's attention matrix is held; going forward, LANES rows.
  * All products are one function, which goes through its result in tiles of LANES by LANES that stay in registers. Keys
@@ -55,6 +56,8 @@ INLINE float exp_float(float y) {
     two_to_k.bits = (rounded.bits + 127) << 23;
     return (p * r * r + r + 1) * two_to_k.value;
 }
+
+INLINE REAL root(REAL x) { return _Generic(x, float: sqrtf, default: sqrt)(x); }
 
 /* ---- products ------------------------------------------------------------------------------------------------------ */
 
@@ -175,9 +178,21 @@ INLINE void weigh(const shape_t *s, int64_t i, int64_t rows, int64_t end, int64_
     }
 }
 
+/* S = 2 (1 - sum_j p_j sqrt p_j) of rows as `weigh` leaves them, as 2 sum_j p_j (1 - sqrt p_j): no term is below 0, and
+ * certainty is 0 exactly. What a token does not see has p = 0 and adds nothing. */
+INLINE void tsallis(const REAL *w, int64_t rows, int64_t end, int64_t padded, const REAL *total, REAL *restrict entropy) {
+    for (int64_t r = 0; r < rows; r++) {
+        const REAL *restrict row = w + r * padded, inverse = 1 / total[r];
+        REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < end; j++) sum += row[j] * (1 - root(row[j] * inverse));
+        entropy[r] = 2 * inverse * sum;
+    }
+}
+
 /* u = softmax(q k^T) v, with q scaled already; `w` holds LANES rows of the attention matrix, or, with `keep`, all. */
 INLINE void attend(const shape_t *s, const REAL *restrict q, const REAL *restrict qkv, REAL *restrict k, REAL *restrict w,
-                   int keep, REAL *restrict total, REAL *restrict u, int64_t D) {
+                   int keep, REAL *restrict total, REAL *restrict u, REAL *restrict entropy, int64_t D) {
     const int64_t n = s->tokens, padded = pad(n);
     memset(k, 0, sizeof(REAL) * D * padded);
     transpose(qkv + D, n, D, 3 * D, padded, k);
@@ -186,6 +201,7 @@ INLINE void attend(const shape_t *s, const REAL *restrict q, const REAL *restric
         REAL *here = keep ? w + i * padded : w;
         product(dense(q + i * D, D), k, padded, rows, D, pad(seen), here, padded, 0);
         weigh(s, i, rows, pad(seen), padded, here, total + i);
+        if (entropy) tsallis(here, rows, pad(seen), padded, total + i, entropy + i);
         product(dense(here, padded), qkv + 2 * D, 3 * D, rows, seen, D, u + i * D, D, 0);
         for (int64_t r = 0; r < rows; r++)
 #pragma omp simd
@@ -194,10 +210,12 @@ INLINE void attend(const shape_t *s, const REAL *restrict q, const REAL *restric
 }
 
 /* With p (n, padded) the weights as `attend` keeps them: ds_ij = p_ij (du_i . v_j - du_i . u_i), dq_i = ds_i k,
- * dk_j = sum_i ds_ij q_i, dv_j = sum_i p_ij du_i. */
+ * dk_j = sum_i ds_ij q_i, dv_j = sum_i p_ij du_i. A row's entropy adds 3 (1 - sqrt p_ij) dentropy_i to du_i . v_j, and
+ * their mean over p_i to du_i . u_i: its slope is -3 sqrt p_ij, and a softmax does not see the constant. */
 INLINE void attend_backward(const shape_t *s, const REAL *restrict q, const REAL *restrict qkv, const REAL *restrict u,
-                            const REAL *restrict du, REAL *restrict p, const REAL *restrict total, REAL *restrict v,
-                            REAL *restrict ds, REAL *restrict dqkv, int64_t D) {
+                            const REAL *restrict du, const REAL *restrict dentropy, REAL *restrict p,
+                            const REAL *restrict total, REAL *restrict v, REAL *restrict ds, REAL *restrict dqkv,
+                            int64_t D) {
     const int64_t n = s->tokens, padded = pad(n);
     const REAL scale = 1 / (REAL)sqrt((double)D);
     memset(v, 0, sizeof(REAL) * D * padded);
@@ -208,6 +226,17 @@ INLINE void attend_backward(const shape_t *s, const REAL *restrict q, const REAL
         for (int64_t r = i; r < i + rows; r++) {
             REAL mean = 0, inverse = 1 / total[r];
             for (int64_t c = 0; c < D; c++) mean += du[r * D + c] * u[r * D + c];
+            if (dentropy) {
+                const REAL slope = 3 * dentropy[r];
+                REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+                for (int64_t j = 0; j < end; j++) {
+                    const REAL open = 1 - root(p[r * padded + j] * inverse);
+                    sum += p[r * padded + j] * open;
+                    ds[r * padded + j] += slope * open;
+                }
+                mean += slope * inverse * sum;
+            }
 #pragma omp simd
             for (int64_t j = 0; j < end; j++) {
                 p[r * padded + j] *= inverse;
@@ -256,9 +285,9 @@ INLINE work_t places(const shape_t *s, int64_t D, REAL *memory, int keep) {
     return to;
 }
 
-/* All of it; the result in f (n, D). */
+/* All of it; the result in f (n, D) and, unless it is NULL, entropy (n). */
 INLINE void run(const shape_t *s, const layout_t *at, const REAL *theta, const REAL *y, const work_t *to, int keep, REAL *f,
-                int64_t D) {
+                REAL *entropy, int64_t D) {
     const int64_t n = s->tokens, neurons = s->neurons;
     const REAL scale = 1 / (REAL)sqrt((double)D);
     if (s->norm == NORM_PRE)
@@ -268,7 +297,7 @@ INLINE void run(const shape_t *s, const layout_t *at, const REAL *theta, const R
     product(dense(to->a, D), theta + at->qkv, 3 * D, n, D, 3 * D, to->qkv, 3 * D, 0);
     for (int64_t i = 0; i < n; i++)
         for (int64_t c = 0; c < D; c++) to->q[i * D + c] = scale * to->qkv[i * 3 * D + c];
-    attend(s, to->q, to->qkv, to->k, to->w, keep, to->total, to->u, D);
+    attend(s, to->q, to->qkv, to->k, to->w, keep, to->total, to->u, entropy, D);
     memcpy(to->out, to->u, sizeof(REAL) * n * D);
     if (neurons) {
         if (s->norm == NORM_PRE)
@@ -291,7 +320,7 @@ INLINE void run(const shape_t *s, const layout_t *at, const REAL *theta, const R
 
 /* `flipped` holds the products' matrices transposed: values (D, neurons), keys (neurons, D), qkv (3 D, D). */
 INLINE void run_backward(const shape_t *s, const layout_t *at, const REAL *theta, const REAL *flipped, const REAL *df,
-                         const work_t *to, REAL *dy, REAL *dtheta, int64_t D) {
+                         const REAL *dentropy, const work_t *to, REAL *dy, REAL *dtheta, int64_t D) {
     const int64_t n = s->tokens, f = s->neurons;
     memcpy(to->g, df, sizeof(REAL) * n * D);
     if (s->norm == NORM_POST)
@@ -310,7 +339,7 @@ INLINE void run_backward(const shape_t *s, const layout_t *at, const REAL *theta
             normalise_backward(to->dmid, to->hat_mid, to->inverse_mid, theta + at->norm_mid, n, D, dtheta + at->norm_mid);
         for (int64_t j = 0; j < n * D; j++) to->du[j] += to->dmid[j];
     }
-    attend_backward(s, to->q, to->qkv, to->u, to->du, to->w, to->total, to->v, to->ds, to->dqkv, D);
+    attend_backward(s, to->q, to->qkv, to->u, to->du, dentropy, to->w, to->total, to->v, to->ds, to->dqkv, D);
     product(turned(to->a, D), to->dqkv, 3 * D, D, n, 3 * D, dtheta + at->qkv, 3 * D, 1);
     product(dense(to->dqkv, 3 * D), flipped + 2 * D * f, D, n, 3 * D, D, dy, D, 0);
     if (s->norm == NORM_PRE)
@@ -343,7 +372,7 @@ INLINE void restore(unsigned before) {
 int64_t parameters(const shape_t *s, int64_t D) { return layout(s, D).end; }
 
 /* Both return 0, or 1 where there is no memory to work in. */
-int forward(const shape_t *s, int64_t D, const REAL *theta, const REAL *y, REAL *f) {
+int forward(const shape_t *s, int64_t D, const REAL *theta, const REAL *y, REAL *f, REAL *entropy) {
     const int64_t size = s->tokens * D;
     const layout_t at = layout(s, D);
     REAL *memory = malloc(sizeof(REAL) * places(s, D, NULL, 0).end);
@@ -352,13 +381,14 @@ int forward(const shape_t *s, int64_t D, const REAL *theta, const REAL *y, REAL 
     const unsigned before = flush_subnormals();
     for (int64_t m = 0; m < s->models; m++)
         for (int64_t b = m * s->batch; b < (m + 1) * s->batch; b++)
-            run(s, &at, theta + m * at.end, y + b * size, &work, 0, f + b * size, D);
+            run(s, &at, theta + m * at.end, y + b * size, &work, 0, f + b * size, entropy ? entropy + b * s->tokens : NULL, D);
     restore(before);
     free(memory);
     return 0;
 }
 
-int backward(const shape_t *s, int64_t D, const REAL *theta, const REAL *y, const REAL *df, REAL *dy, REAL *dtheta) {
+int backward(const shape_t *s, int64_t D, const REAL *theta, const REAL *y, const REAL *df, const REAL *dentropy, REAL *dy,
+             REAL *dtheta) {
     const int64_t size = s->tokens * D, f = s->neurons, matrices = 2 * D * f + 3 * D * D;
     const layout_t at = layout(s, D);
     REAL *memory = malloc(sizeof(REAL) * (matrices + places(s, D, NULL, 1).end));
@@ -373,8 +403,9 @@ int backward(const shape_t *s, int64_t D, const REAL *theta, const REAL *y, cons
         transpose(here + at.keys, D, f, f, D, flipped + D * f);
         transpose(here + at.qkv, D, 3 * D, 3 * D, D, flipped + 2 * D * f);
         for (int64_t b = m * s->batch; b < (m + 1) * s->batch; b++) {
-            run(s, &at, here, y + b * size, &work, 1, dy + b * size, D);
-            run_backward(s, &at, here, flipped, df + b * size, &work, dy + b * size, dtheta + m * at.end, D);
+            run(s, &at, here, y + b * size, &work, 1, dy + b * size, NULL, D);
+            run_backward(s, &at, here, flipped, df + b * size, dentropy ? dentropy + b * s->tokens : NULL, &work,
+                         dy + b * size, dtheta + m * at.end, D);
         }
     }
     restore(before);

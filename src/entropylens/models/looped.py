@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from entropylens.models.entropies import tsallis
-from entropylens.models.gates import Gate, Q, Whose, assigned, opened
-from entropylens.models.loop_kernel import has_kernel, loop_block
+from entropylens.models.gates import Gate, Whose, assigned, opened
+from entropylens.models.loop_kernel import ORDER, has_kernel, loop_block, loop_block_entropy
 from entropylens.models.transformer import FeedForward, Linear, Norm1d
 
 Update = Literal["plain", "gated", "hamiltonian"]
@@ -153,17 +153,21 @@ class LoopBlock(nn.Module):
 
     def forward(self, y: Tensor, trace: LoopTrace | None = None) -> Tensor:
         """(*, B, n, d) to (*, B, n, d): on a CPU by a kernel, unless whole attention matrices are to be kept."""
-        whole = trace is not None and trace.keep == "all"
-        fused = not whole and self.config.n_heads == 1 and y.ndim in (3, 4)
-        return self._fused(y) if fused and y.device.type == "cpu" and has_kernel(y.dtype) else self.reference(y, trace)
+        if not self._is_fused(y, trace):
+            return self.reference(y, trace)
+        return loop_block(*self._arguments(y)).view_as(y)
 
     def with_entropy(self, y: Tensor, trace: LoopTrace | None = None) -> tuple[Tensor, Tensor]:
-        """F and the Tsallis entropy of order `gates.Q` of each row, (*, B, n, d) to the same and (*, B, n)."""
-        looked = LoopTrace()
-        f = self.reference(y, looked)
-        if trace is not None and trace.keep == "all":
-            trace.rows += looked.rows
-        return f, tsallis(looked.rows[-1], Q)
+        """What `forward` gives, (*, B, n, d), and the Tsallis entropy of order `ORDER` of each token's row, (*, B, n).
+
+        Of several heads, it is that of their rows' average, as a trace keeps it.
+        """
+        if not self._is_fused(y, trace):
+            kept = trace if trace is not None and trace.keep == "all" else LoopTrace()
+            f = self.reference(y, kept)
+            return f, tsallis(kept.rows[-1], ORDER)
+        f, entropy = loop_block_entropy(*self._arguments(y))
+        return f.view_as(y), entropy.view(y.shape[:-1])
 
     def last_row(self, y: Tensor) -> Tensor:
         """What the last token attends to, averaged over heads, (*, B, n, d) to (*, B, 1, n); others' rows are not made.
@@ -192,14 +196,19 @@ class LoopBlock(nn.Module):
         folded: Tensor = self.norm_out(out).unflatten(-2, (batch, tokens))
         return folded
 
-    def _fused(self, y: Tensor) -> Tensor:
+    def _is_fused(self, y: Tensor, trace: LoopTrace | None) -> bool:
+        """Whether the kernel is taken."""
+        whole = trace is not None and trace.keep == "all"
+        fits = self.config.n_heads == 1 and y.ndim in (3, 4) and y.device.type == "cpu"
+        return fits and not whole and has_kernel(y.dtype)
+
+    def _arguments(self, y: Tensor) -> tuple[Tensor, Tensor, int, bool, str]:
+        """The kernel's, of which states (M, B, n, d) and parameters (M, P) are the first."""
         mlp = [] if self.mlp is None else [x for w in (self.mlp.keys, self.mlp.values) for x in (w.weight, w.bias)]
         norms = [x for n in (self.norm_in, self.norm_mid, self.norm_out) if n.on for x in (n.gain, n.bias)]
         theta = torch.cat([p.flatten(-2) for p in (self.qkv, *mlp, *norms)], dim=-1)
-        if y.ndim == 3:
-            return loop_block(y[None], theta[None], self.config.n_neurons, self.config.causal, self.config.norm)[0]
-        theta = theta.expand(len(y), -1)
-        return loop_block(y, theta, self.config.n_neurons, self.config.causal, self.config.norm)
+        y = y if y.ndim == 4 else y[None]
+        return y, theta.expand(len(y), -1), self.config.n_neurons, self.config.causal, self.config.norm
 
 
 class LoopedTransformer(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from entropylens.models.entropies import normalised_tsallis
-from entropylens.models.gates import Q
+from entropylens.models.loop_kernel import ORDER
 from entropylens.models.looped import LoopedConfig, LoopedTransformer, LoopTrace
 from entropylens.tasks.induction import NO_ANSWER, Batch, InductionTask, sample
 from entropylens.training.data import generator
@@ -256,7 +256,7 @@ def _objective(
         seen |= {name: value.detach() for name, value in terms._asdict().items()}
     if log_factor is not None and trace:
         rows = torch.stack(trace.rows).detach()[..., -1, :]
-        seen |= {"factor": log_factor.exp(), "open": normalised_tsallis(rows, Q).mean((0, -1))}
+        seen |= {"factor": log_factor.exp(), "open": normalised_tsallis(rows, ORDER).mean((0, -1))}
     return objective, loss, right, seen
 
 
