@@ -9,9 +9,15 @@ from entropylens.experiments.looped_induction import SETTINGS
 from entropylens.measures.attention import certainty
 from entropylens.models.entropies import normalised_tsallis
 from entropylens.models.looped import LoopedConfig, LoopTrace
-from entropylens.tasks.induction import sample, solve
+from entropylens.tasks.induction import InductionTask, sample, solve
 from entropylens.training.data import generator
 from entropylens.training.looped import LoopedPopulation, rebuild
+
+
+def test_several_hops_are_refused() -> None:
+    population = LoopedPopulation(LoopedConfig(16, n_loops=1), [0])
+    with pytest.raises(ValueError, match="after one hop, got a task with hops=2"):
+        certainty(population, population.parameters, InductionTask(16, "repeat", hops=2), 20, 8)
 
 
 @pytest.mark.parametrize("name", ["plain", "hint, last", "unique", "trigger"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -45,6 +47,27 @@ def test_accuracy_is_that_of_each_model_alone() -> None:
         with torch.no_grad():
             alone = (model(batch.tokens)[:, -1].argmax(-1) == batch.answers[:, -1]).float().mean()
         assert float(found[member]) == pytest.approx(float(alone))
+
+
+@pytest.mark.parametrize("scored", ["last", "all"])
+def test_accuracy_is_that_of_last_tokens_with_an_answer(scored: Any) -> None:
+    task = InductionTask(4, "repeat", scored=scored, immediate=False, hops=3)
+    population = LoopedPopulation(LoopedConfig(4, n_loops=2), [0, 1])
+    found = accuracy(population, population.parameters, task, 9, 50)
+    batch = sample(task, 50, 9, generator(9, "evaluation"))
+    asked = [row for row in range(50) if batch.answers[row, -1] >= 0]
+    assert 0 < len(asked) < 50
+    for member in range(2):
+        model = rebuild(population.config, population.parameters[member])
+        with torch.no_grad():
+            alone = (model(batch.tokens[asked])[:, -1].argmax(-1) == batch.answers[asked, -1]).float().mean()
+        assert float(found[member]) == pytest.approx(float(alone))
+
+
+def test_accuracy_where_nothing_is_asked_is_none() -> None:
+    """At 6 tokens 4 hops need two tokens in turns throughout: one sequence has not."""
+    task, population = InductionTask(50, "repeat", immediate=False, hops=4), LoopedPopulation(LoopedConfig(50), [0, 1])
+    assert accuracy(population, population.parameters, task, 6, 1).isnan().all()
 
 
 def test_gradients_explode_with_the_loops_if_the_norm_is_after_the_block() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise, product
 from typing import Any
@@ -39,9 +40,17 @@ def random(seed: int) -> torch.Generator:
 # ---- brute force: a search, and lists of all sequences ---------------------------------------------------------------
 
 
-def brute_answer(x: Sequence, i: int, occurrence: Occurrence) -> int | None:
-    earlier = [j for j in range(i) if x[j] == x[i]]
-    return x[earlier[-1 if occurrence == "latest" else 0] + 1] if earlier else None
+def brute_find(x: Sequence, i: int, occurrence: Occurrence) -> int | None:
+    """The position j ≤ i right after an earlier occurrence of x_i."""
+    after = [j for j in range(1, i + 1) if x[j - 1] == x[i]]
+    return after[-1 if occurrence == "latest" else 0] if after else None
+
+
+def brute_answer(x: Sequence, i: int, occurrence: Occurrence, hops: int = 1) -> int | None:
+    at: int | None = i
+    for _ in range(hops):
+        at = None if at is None else brute_find(x, at, occurrence)
+    return None if at is None else x[at]
 
 
 def brute_sequences(task: InductionTask, length: int) -> list[Sequence]:
@@ -63,10 +72,10 @@ def brute_labels(task: InductionTask, length: int) -> Iterator[tuple[Sequence, i
     uniform = {c: Fraction(1, task.vocabulary) for c in range(task.vocabulary)}
     for x in brute_sequences(task, length):
         for i in range(length) if task.scored == "all" else [length - 1]:
-            answer = brute_answer(x, i, task.occurrence)
+            answer = brute_answer(x, i, task.occurrence, task.hops)
             if answer is not None:
                 yield x, i, {answer: Fraction(1)}
-            elif task.scored == "last":
+            elif task.scored == "last" and task.hops == 1:
                 yield x, i, uniform
 
 
@@ -83,8 +92,20 @@ def every_task(vocabulary: int) -> list[InductionTask]:
     ]
 
 
+def hopping(vocabulary: int, *hops: int) -> list[InductionTask]:
+    """Every task of more than one hop."""
+    return [
+        InductionTask(vocabulary, "repeat", "latest", scored, immediate, solvable, hops=k)
+        for k in hops
+        for scored in ("last", "all")
+        for immediate in (True, False)
+        for solvable in (True, False)
+    ]  # fmt: skip
+
+
 def name(task: InductionTask) -> str:
     flags = [task.occurrence, task.scored, "immediate" * task.immediate, "unsolvable" * (not task.solvable)]
+    flags += [f"{task.hops} hops"] if task.hops > 1 else []
     return "-".join([f"{task.kind}{task.vocabulary}", *filter(None, flags)])
 
 
@@ -96,10 +117,10 @@ EVERY_DISTRIBUTION = pytest.mark.parametrize("task", [*DISTRIBUTIONS, InductionT
 # ---- answers ---------------------------------------------------------------------------------------------------------
 
 
-def check_solution(tokens: Tensor, occurrence: Occurrence) -> None:
-    answers, has = solve(tokens, occurrence)
+def check_solution(tokens: Tensor, occurrence: Occurrence, hops: int = 1) -> None:
+    answers, has = solve(tokens, occurrence, hops)
     assert answers.shape == has.shape == tokens.shape
-    found = [[brute_answer(tuple(x), i, occurrence) for i in range(len(x))] for x in tokens.tolist()]
+    found = [[brute_answer(tuple(x), i, occurrence, hops) for i in range(len(x))] for x in tokens.tolist()]
     assert has.tolist() == [[a is not None for a in row] for row in found]
     assert answers.tolist() == [[NO_ANSWER if a is None else a for a in row] for row in found]
 
@@ -114,14 +135,44 @@ def test_the_solver_agrees_with_a_search(vocabulary: int, length: int, occurrenc
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 30).flatmap(lambda n: st.lists(st.integers(-2, 9), min_size=n, max_size=n)))
 def test_the_solver_agrees_with_a_search_on_anything(x: list[int]) -> None:
-    for occurrence in ("latest", "first"):
-        check_solution(torch.tensor([x]), occurrence)
+    for occurrence, hops in product(("latest", "first"), range(1, 5)):
+        check_solution(torch.tensor([x]), occurrence, hops)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hops", [2, 3, 4])
+@pytest.mark.parametrize(("vocabulary", "length"), [(2, 12), (4, 20), (16, 60)])
+def test_several_hops_agree_with_a_search(vocabulary: int, length: int, hops: int) -> None:
+    check_solution(torch.randint(vocabulary, (400, length), generator=random(length)), "latest", hops)
 
 
 def test_the_answers_of_one_sequence() -> None:
     tokens, none = torch.tensor([3, 3, 1, 3, 1, 2]), NO_ANSWER
     assert solve(tokens, "latest")[0].tolist() == [none, 3, none, 1, 3, none]
     assert solve(tokens, "first")[0].tolist() == [none, 3, none, 3, 3, none]
+
+
+def test_the_answers_of_one_sequence_after_several_hops() -> None:
+    """Where they are found: positions 3, 4, 6, 7 at 1, 2, 3, 5; then 6 at 1, and nothing else."""
+    tokens, none = torch.tensor([2, 0, 1, 2, 0, 3, 1, 0]), NO_ANSWER
+    assert solve(tokens, hops=1)[0].tolist() == [none, none, none, 0, 1, none, 2, 3]
+    assert solve(tokens, hops=2)[0].tolist() == [none, none, none, none, none, none, 0, none]
+    assert not solve(tokens, hops=3)[1].any()
+
+
+def test_a_token_that_follows_itself_is_its_own_answer_after_any_hops_and_no_other_path_comes_to_rest() -> None:
+    tokens = torch.randint(3, (200, 30), generator=random(0))
+    itself = torch.zeros_like(tokens, dtype=torch.bool)
+    itself[:, 1:] = tokens[:, 1:] == tokens[:, :-1]
+    answers, has = solve(tokens, hops=29)
+    assert torch.equal(has, itself), "29 steps back from the last of 30 positions lead to the first, which has none"
+    assert torch.equal(answers[itself], tokens[itself])
+
+
+def test_alternating_tokens_have_as_many_hops_as_any() -> None:
+    tokens = torch.tensor([0, 1] * 5)
+    for hops in range(1, 9):
+        assert solve(tokens, hops=hops)[1].tolist() == [i > hops for i in range(10)]
+        assert InductionTask(3, "repeat", immediate=False, hops=hops).shortest == hops + 2
 
 
 def test_leading_dimensions() -> None:
@@ -135,6 +186,12 @@ def test_leading_dimensions() -> None:
 def test_an_unknown_occurrence_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown occurrence 'last'; choose from latest, first"):
         solve(torch.zeros(1, 3, dtype=torch.long), "last")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hops", [0, -1, 1.5])
+def test_no_hops_are_refused(hops: Any) -> None:
+    with pytest.raises(ValueError, match=f"a whole number of at least 1, got {hops}"):
+        solve(torch.zeros(1, 3, dtype=torch.long), hops=hops)
 
 
 # ---- sequences -------------------------------------------------------------------------------------------------------
@@ -152,21 +209,22 @@ def test_all_sequences_of_a_task_are_equally_likely(task: InductionTask, length:
         assert stats.chisquare([counts[x] for x in expected]).pvalue > 1e-4
 
 
-@EVERY_TASK
+@pytest.mark.parametrize("task", [*every_task(3), *hopping(3, 2, 3)], ids=name)
 def test_answers_are_those_of_a_search_and_noise_is_uniform(task: InductionTask) -> None:
     batch = sample(task, 1500, 6, random(1))
     noise: Counter[int] = Counter()
     for x, row, scored in zip(batch.tokens.tolist(), batch.answers.tolist(), batch.scored.tolist(), strict=True):
         for i in range(6):
-            answer = brute_answer(tuple(x), i, task.occurrence)
-            assert scored[i] == (i == 5 if task.scored == "last" else answer is not None)
+            answer = brute_answer(tuple(x), i, task.occurrence, task.hops)
+            anyway = task.scored == "last" and task.hops == 1
+            assert scored[i] == ((i == 5 or task.scored == "all") and (anyway or answer is not None))
             if not scored[i]:
                 assert row[i] == NO_ANSWER
             elif answer is None:
                 noise[(row[i] - x[i]) % 3] += 1
             else:
                 assert row[i] == answer
-    if not task.solvable and task.scored == "last":
+    if not task.solvable and task.scored == "last" and task.hops == 1:
         assert stats.chisquare([noise[c] for c in range(3)]).pvalue > 1e-4
     else:
         assert not noise
@@ -220,21 +278,45 @@ def test_the_generator_decides_the_batch(task: InductionTask) -> None:
     assert first.scored.dtype == torch.bool
 
 
+@pytest.mark.parametrize("task", hopping(5, 2, 4), ids=name)
+def test_hops_change_nothing_in_what_is_drawn(task: InductionTask) -> None:
+    first, second = random(7), random(7)
+    several, one = sample(task, 50, 20, first), sample(replace(task, hops=1), 50, 20, second)
+    assert torch.equal(several.tokens, one.tokens)
+    assert torch.equal(first.get_state(), second.get_state())
+    assert (several.scored <= one.scored).all()
+    assert 0 < int(several.scored.sum()) < int(one.scored.sum())
+
+
+def test_a_seed_draws_what_it_drew_for_published_rows() -> None:
+    """These were drawn before there were hops."""
+    tokens = sample(InductionTask(4, "repeat", scored="all"), 2, 8, random(0)).tokens
+    assert tokens.tolist() == [[3, 0, 2, 1, 2, 1, 1, 3], [3, 2, 0, 3, 1, 1, 2, 3]]
+    last = sample(InductionTask(9, "repeat", solvable=False, immediate=False), 3, 4, random(1))
+    assert last.tokens.tolist() == [[0, 2, 1, 2], [5, 2, 6, 5], [8, 2, 0, 8]]
+    assert last.answers[:, -1].tolist() == [1, 2, 2]
+
+
 @pytest.mark.parametrize("kind", ["repeat", "unique", "trigger"])
 def test_nothing_quadratic_is_made(kind: Any) -> None:
     """A table of 300,000 × 300,000 would not fit into any memory."""
     batch = sample(InductionTask(1000, kind, scored="all"), 2, 300_000, random(0))
     assert batch.scored[:, -1].all()
+    if kind == "repeat":
+        assert sample(InductionTask(1000, kind, hops=4), 2, 300_000, random(0)).scored[:, -1].all()
 
 
 # ---- accuracies ------------------------------------------------------------------------------------------------------
 
 
 def lengths(task: InductionTask) -> range:
-    return range(task.nearest + 1, 7 if task.vocabulary == 3 else 6)
+    return range(task.shortest, 7 if task.vocabulary == 3 else 6)
 
 
-@pytest.mark.parametrize("task", [*every_task(3), *every_task(4), InductionTask(2, "repeat", solvable=False)], ids=name)
+ACCURATE = [*every_task(3), *every_task(4), InductionTask(2, "repeat", solvable=False), *hopping(3, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("task", ACCURATE, ids=name)
 def test_chance_and_bayes_on_all_sequences(task: InductionTask) -> None:
     """The best guess of all for every sequence and position, and the best one for all of them."""
     for length in lengths(task):
@@ -269,6 +351,18 @@ def test_bayes_is_what_the_solver_reaches(immediate: bool, occurrence: Occurrenc
     assert abs(right - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
 
 
+@pytest.mark.parametrize("immediate", [True, False])
+@pytest.mark.parametrize("hops", [2, 4])
+def test_after_any_hops_all_answers_are_equally_likely(immediate: bool, hops: int) -> None:
+    """Last answers alone: those of a sequence hang together."""
+    task, v = InductionTask(8, "repeat", immediate=immediate, hops=hops), 8
+    batch = sample(task, 20_000, 40, random(11))
+    answers = batch.answers[:, -1][batch.scored[:, -1]]
+    assert len(answers) > 10_000
+    assert stats.chisquare(torch.bincount(answers, minlength=v).numpy()).pvalue > 1e-4
+    assert chance(task, 40) == 1 / v
+
+
 @pytest.mark.parametrize("occurrence", ["latest", "first"])
 @pytest.mark.parametrize("scored", ["last", "all"])
 @pytest.mark.parametrize("immediate", [True, False])
@@ -288,7 +382,7 @@ def brute_shortcuts(task: InductionTask, length: int) -> dict[str, float]:
         so_far = Counter(x[: i + 1])
         top = [c for c, k in so_far.items() if k == max(so_far.values())]
         others = [c for c in range(task.vocabulary) if c != x[i]]
-        elsewhere = brute_answer(x, i, "first" if task.occurrence == "latest" else "latest")
+        elsewhere = brute_answer(x, i, "first" if task.occurrence == "latest" else "latest", task.hops)
         hits["itself"] += label.get(x[i], 0)
         hits["another"] += sum(label.get(c, 0) for c in others) / Fraction(len(others))
         hits["previous"] += label.get(x[i - 1], 0)
@@ -299,11 +393,13 @@ def brute_shortcuts(task: InductionTask, length: int) -> dict[str, float]:
     return {shortcut: float(hit / Fraction(total)) for shortcut, hit in hits.items()}
 
 
-@EVERY_TASK
+@pytest.mark.parametrize("task", [*every_task(3), *hopping(3, 2, 3)], ids=name)
 def test_shortcuts_on_all_sequences(task: InductionTask) -> None:
-    n = 20_000
-    estimated = shortcuts(task, 5, random(9), n)
-    expected = brute_shortcuts(task, 5)
+    n, length = 20_000, 5 if task.hops == 1 else 7
+    estimated = shortcuts(task, length, random(9), n)
+    expected = brute_shortcuts(task, length)
+    if task.hops > 1 and task.scored == "last":
+        n = int(sample(task, n, length, random(9)).scored.sum())
     assert estimated.keys() == expected.keys()
     for shortcut, accuracy in expected.items():
         assert abs(estimated[shortcut] - accuracy) < 4 * 0.5 / math.sqrt(n), shortcut
@@ -336,6 +432,13 @@ def test_shortcuts_far_from_chance() -> None:
         ({"vocabulary": 2.5, "kind": "trigger"}, r"whole number of at least 3 tokens, got 2\.5"),
         ({"kind": "unique", "solvable": False}, r"'unique' is always solvable"),
         ({"kind": "trigger", "solvable": False}, r"'trigger' is always solvable"),
+        ({"hops": 0}, r"hops are a whole number of at least 1, got 0"),
+        ({"hops": 2.0}, r"hops are a whole number of at least 1, got 2\.0"),
+        (
+            {"hops": 2, "kind": "unique"},
+            r"hops=2 needs kind 'repeat' and occurrence 'latest', got 'unique' and 'latest'",
+        ),
+        ({"hops": 3, "occurrence": "first"}, r"hops=3 needs kind 'repeat' .*, got 'repeat' and 'first'"),
     ],
 )
 def test_tasks_that_do_not_exist_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -343,9 +446,9 @@ def test_tasks_that_do_not_exist_are_refused(arguments: dict[str, Any], message:
         InductionTask(**{"vocabulary": 5, "kind": "repeat", **arguments})
 
 
-@EVERY_TASK
+@pytest.mark.parametrize("task", [*every_task(3), *hopping(3, 3)], ids=name)
 def test_too_short_a_length_is_refused_everywhere(task: InductionTask) -> None:
-    short = task.nearest
+    short = task.shortest - 1
     for refuse in (
         lambda: sample(task, 2, short, random(0)),
         lambda: shortcuts(task, short, random(0)),

@@ -72,6 +72,7 @@ def plain_training(asked: LoopedSpec, member: LoopedMember) -> tuple[list[float]
         {"config": LoopedConfig(5, n_loops=4, n_blocks=2, norm="pre"), "task": InductionTask(5, "unique")},
         {"config": LoopedConfig(5, n_loops=4, update="gated"), "task": InductionTask(5, "trigger", scored="all")},
         {"config": LoopedConfig(5, n_loops=4, update="hamiltonian", norm="none")},
+        {"task": InductionTask(5, "repeat", scored="all", hops=2)},
     ],
 )
 def test_population_is_a_loop_over_modules(fields: dict[str, Any]) -> None:
@@ -200,6 +201,23 @@ def test_canonical() -> None:
     for field, value in others.items():
         assert asked.canonical() != replace(asked, **{field: value}).canonical()
     assert asked.canonical() != replace(asked, config=replace(SMALL, n_loops=4)).canonical()
+
+
+def test_canonical_is_that_of_published_rows() -> None:
+    """The text of before there were hops; several are part of it."""
+    asked = LoopedSpec(LoopedConfig(4), InductionTask(4, "repeat"), (LoopedMember(0),), 1)
+    assert asked.canonical() == (
+        '{"batch_size": 32, "clip": null, "config": {"causal": true, "d_ff": null, "d_model": 8, "damping": '
+        '0.5, "hint": false, "n_blocks": 1, "n_heads": 1, "n_loops": 25, "norm": "post", "position_scale": '
+        '0.15, "pull": 0.5, "residual": true, "slope": 0.1, "step_size": 1.0, "temperature": 1.0, "update": '
+        '"plain", "vocabulary": 4}, "dtype": "float32", "lengths": [16, 24, 32, 48, 64], "members": '
+        '[{"optimizer": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-08, "final_lr": 1.0, "lr": 0.001, '
+        '"momentum": 0.0, "name": "adamw", "weight_decay": 0.0}, "seed": 0}], "regularizer": null, '
+        '"snapshots": [], "steps": 1, "task": {"immediate": true, "kind": "repeat", "occurrence": "latest", '
+        '"scored": "last", "solvable": true, "vocabulary": 4}, "warm_up": 0.25}'
+    )
+    several = replace(asked, task=replace(asked.task, hops=2)).canonical()
+    assert json.loads(several)["task"] == json.loads(asked.canonical())["task"] | {"hops": 2}
 
 
 def test_work_grows_with_what_there_is_to_do() -> None:

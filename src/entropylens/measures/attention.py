@@ -40,7 +40,12 @@ def certainty(
         task: what is asked; it must be that of the latest occurrence, whose answer is the token after it.
         length: n.
         sequences: B.
+
+    Raises:
+        ValueError: for a task of more than one hop, whose answer is elsewhere.
     """
+    if task.hops > 1:
+        raise ValueError(f"looks at the token that is the answer after one hop, got a task with hops={task.hops}")
     batch, trace = sample(task, sequences, length, generator(length, "certainty")), LoopTrace("last")
     population.logits(parameters, batch.tokens.expand(len(parameters), -1, -1), trace)
     rows = torch.stack(trace.rows)[..., 0, :]  # (T, M, B, n)

@@ -20,7 +20,7 @@ PAIRS = 2**24
 def accuracy(
     population: LoopedPopulation, parameters: Tensor, task: InductionTask, length: int, sequences: int
 ) -> Tensor:
-    """The share of sequences whose last token each model answers, (M).
+    """How many of the last tokens each model answers, as a share of those that are scored, (M); NaN if none is.
 
     All models get the same sequences, and those of a length are the same whatever the models, and however many.
 
@@ -35,8 +35,9 @@ def accuracy(
         ValueError: for a length without sequences of the task, or fewer than one sequence.
     """
     batch, right = sample(task, sequences, length, generator(length, "evaluation")), torch.zeros(len(parameters))
+    asked = int(batch.scored[:, -1].sum())
     now = max(1, PAIRS // (length**2 * len(parameters)))
     for tokens, answers in zip(batch.tokens.split(now), batch.answers[:, -1].split(now), strict=True):
         logits = population.last(parameters, tokens.expand(len(parameters), -1, -1))
         right += (logits.argmax(-1) == answers).sum(-1)
-    return right / sequences
+    return right / asked

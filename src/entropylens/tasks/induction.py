@@ -14,6 +14,12 @@ first. With j = i − 1, x_i follows itself and is its own answer. Scored is the
 earlier occurrence. A last token that is scored and never occurred before (`repeat`, not `solvable`, scored "last") is
 labelled with a token drawn uniformly from all V, independent of the sequence.
 
+With `hops` = k the answer is looked for k times (k-hop induction, arXiv 2402.09268). A hop leads from i to where its
+answer stands, find(i) = j + 1; the answer after k of them is the token at find(find(… find(i))). Only positions where
+all k lead somewhere have one, and for k > 1 no others are scored, not even the last. The sequences are those above,
+whatever k: `solvable` promises the first hop of the last token, no more. Where x_i follows itself, find(i) = i, so that
+all hops stay there. From anywhere else all of them go back: the token that a hop leads to is not the one before it.
+
 Accuracies are those of all scored positions together: the expected number of right answers over that of scored ones.
 
 Glossary of shapes
@@ -48,12 +54,14 @@ class InductionTask:
         vocabulary: V; at least 2 for `repeat` with `immediate`, otherwise 3 (fewer leave no choice of an answer).
         kind: `repeat`, `unique` or `trigger`.
         occurrence: the earlier occurrence that counts, the `latest` or the `first`.
-        scored: the `last` position, or `all` that have an earlier occurrence.
+        scored: the `last` position, or `all` that have an answer.
         immediate: whether a token may directly follow itself.
         solvable: whether the last token certainly has an earlier occurrence; `unique` and `trigger` always are.
+        hops: how many times the answer is looked for; more than 1 only for `repeat` and `latest`.
 
     Raises:
-        ValueError: for an unknown word, a vocabulary that is too small, or `unique` or `trigger` not `solvable`.
+        ValueError: for an unknown word, a vocabulary that is too small, `unique` or `trigger` not `solvable`, or hops
+            that are none or that the task does not have.
     """
 
     vocabulary: int
@@ -62,6 +70,7 @@ class InductionTask:
     scored: Scored = "last"
     immediate: bool = True
     solvable: bool = True
+    hops: int = 1
 
     def __post_init__(self) -> None:
         for name, words in (("kind", Kind), ("occurrence", Occurrence), ("scored", Scored)):
@@ -73,6 +82,12 @@ class InductionTask:
             )
         if self.kind != "repeat" and not self.solvable:
             raise ValueError(f"kind {self.kind!r} is always solvable; only 'repeat' can be without")
+        _check_hops(self.hops)
+        if self.hops > 1 and (self.kind, self.occurrence) != ("repeat", "latest"):
+            raise ValueError(
+                f"hops={self.hops} needs kind 'repeat' and occurrence 'latest', "
+                f"got {self.kind!r} and {self.occurrence!r}"
+            )
 
     @property
     def _smallest_vocabulary(self) -> int:
@@ -80,13 +95,21 @@ class InductionTask:
 
     @property
     def nearest(self) -> int:
-        """The shortest distance between two occurrences of a token; a sequence has at least one token more."""
+        """The shortest distance between two occurrences of a token."""
         return 1 if self.immediate else 2
 
+    @property
+    def shortest(self) -> int:
+        """The fewest tokens with room for an answer: two that are the same or, not `immediate`, k + 2 in turns."""
+        return 2 if self.immediate else 2 + self.hops
+
     def check_length(self, length: int) -> None:
-        """Raise ValueError unless sequences of this length exist and have room for an earlier occurrence."""
-        if length <= self.nearest:
-            raise ValueError(f"immediate={self.immediate} needs a length of at least {self.nearest + 1}, got {length}")
+        """Raise ValueError unless sequences of this length exist and have room for an answer."""
+        if length < self.shortest:
+            raise ValueError(
+                f"a task with immediate={self.immediate} and hops={self.hops} needs a length of at least "
+                f"{self.shortest}, got {length}"
+            )
 
 
 @dataclass(frozen=True)
@@ -98,7 +121,7 @@ class Batch:
     answers: Tensor
     """(B, L) int64: a token where `scored`, elsewhere NO_ANSWER (`solve` has the answers of all positions)."""
     scored: Tensor
-    """(B, L) bool; without `solvable`, "all" may leave a sequence without any."""
+    """(B, L) bool; "all" without `solvable`, and more than one hop, may leave a sequence without any."""
 
 
 # ---- sequences ---------------------------------------------------------------------------------------------------
@@ -107,16 +130,18 @@ class Batch:
 def sample(task: InductionTask, batch: int, length: int, random: torch.Generator) -> Batch:
     """Draw `batch` independent sequences on the generator's device, in time and memory of order B·L (and a sort).
 
+    What is drawn does not depend on the hops.
+
     Raises:
         ValueError: if the batch is empty or the length too short for the task.
     """
     if batch < 1:
         raise ValueError(f"a batch has at least one sequence, got {batch}")
     tokens = _tokens(task, batch, length, random)
-    answers, has = solve(tokens, task.occurrence)
+    answers, has = solve(tokens, task.occurrence, task.hops)
     scored = has.clone() if task.scored == "all" else torch.zeros_like(has)
     if task.scored == "last":
-        scored[:, -1] = True
+        scored[:, -1] = has[:, -1] if task.hops > 1 else True
         noise = torch.randint(task.vocabulary, (batch,), generator=random, device=tokens.device)
         answers[:, -1] = torch.where(has[:, -1], answers[:, -1], noise)
     return Batch(tokens, answers.masked_fill(~scored, NO_ANSWER), scored)
@@ -177,12 +202,17 @@ def _rate(task: InductionTask) -> float:
 # ---- answers -----------------------------------------------------------------------------------------------------
 
 
-def solve(tokens: Tensor, occurrence: Occurrence = "latest") -> tuple[Tensor, Tensor]:
+def solve(tokens: Tensor, occurrence: Occurrence = "latest", hops: int = 1) -> tuple[Tensor, Tensor]:
     """The answer at every position, and whether there is one: (..., L) int64 with NO_ANSWER for none, (..., L) bool.
 
-    A stable sort puts the occurrences of each token side by side, in their order: L log L, and nothing of size L².
+    A stable sort puts the occurrences of each token side by side, in their order: L log L, and nothing of size L². That
+    says where the first hop leads from every position; each further one looks up where the one before has led.
+
+    Raises:
+        ValueError: for an unknown occurrence, or less than one hop.
     """
     _check_word("occurrence", occurrence, get_args(Occurrence))
+    _check_hops(hops)
     ordered, order = tokens.sort(dim=-1, stable=True)
     rank = torch.arange(tokens.shape[-1], device=tokens.device).expand_as(tokens)
     again = torch.zeros_like(tokens, dtype=torch.bool)
@@ -190,8 +220,16 @@ def solve(tokens: Tensor, occurrence: Occurrence = "latest") -> tuple[Tensor, Te
     first = torch.where(again, 0, rank).cummax(-1).values
     counted = first if occurrence == "first" else (rank - 1).clamp_min(0)
     after = (order.gather(-1, counted) + 1).clamp_max(tokens.shape[-1] - 1)
-    found = tokens.gather(-1, after).masked_fill(~again, NO_ANSWER)
-    return torch.empty_like(tokens).scatter(-1, order, found), again.scatter(-1, order, again)
+    find, found = torch.empty_like(order).scatter(-1, order, after), again.scatter(-1, order, again)
+    at, has = find, found
+    for _ in range(hops - 1):
+        at, has = find.gather(-1, at), has & found.gather(-1, at)
+    return tokens.gather(-1, at).masked_fill(~has, NO_ANSWER), has
+
+
+def _check_hops(hops: int) -> None:
+    if not isinstance(hops, int) or hops < 1:
+        raise ValueError(f"hops are a whole number of at least 1, got {hops}")
 
 
 def _check_word(name: str, word: str, choices: tuple[str, ...]) -> None:
@@ -213,9 +251,9 @@ def occurs_before(task: InductionTask, length: int) -> float:
 
 
 def bayes(task: InductionTask, length: int) -> float:
-    """Accuracy of the best predictor that sees the sequence: 1, unless there may be no answer to see."""
+    """Accuracy of the best predictor that sees the sequence: 1, unless what is scored may have no answer to see."""
     task.check_length(length)
-    if task.solvable or task.scored == "all":
+    if task.solvable or task.scored == "all" or task.hops > 1:
         return 1.0
     return occurs_before(task, length) + (1 - occurs_before(task, length)) / task.vocabulary
 
@@ -223,8 +261,8 @@ def bayes(task: InductionTask, length: int) -> float:
 def chance(task: InductionTask, length: int) -> float:
     """Accuracy of the best constant guess, which sees nothing of the sequence.
 
-    For `repeat` and `unique` all tokens play the same part: 1/V. For `trigger`, the tokens other than 0 do. A guess
-    that sees the token at its position may do better: "itself" and "another" in `shortcuts`.
+    For `repeat`, with any hops, and `unique` all tokens play the same part: 1/V. For `trigger`, the tokens other than 0
+    do. A guess that sees the token at its position may do better: "itself" and "another" in `shortcuts`.
     """
     task.check_length(length)
     if task.kind != "trigger":
@@ -258,18 +296,20 @@ def _share_of_zero(task: InductionTask, length: int) -> float:
 def shortcuts(task: InductionTask, length: int, random: torch.Generator, n: int = 4096) -> dict[str, float]:
     """Accuracies of guesses that need no induction, estimated from n sequences.
 
-    The standard error is at most 0.5/√n with the last position scored. At each scored position a guess is
+    With the last position scored, the standard error is at most 0.5 / √(sequences in which it is); with nothing scored,
+    accuracies are NaN. At each scored position a guess is
 
-    itself      the token there: right if it follows itself;
+    itself      the token there: right if it follows itself, or if more than one hop come back to it;
     another     a uniform token other than it;
     previous    the token before it: right, above all, if it came back after two steps;
     drawn       a uniform position so far, this one included;
     frequent    the most frequent token so far, drawn uniformly among several;
-    elsewhere   the answer by the other occurrence, the first instead of the latest or the reverse.
+    elsewhere   the answer by the other occurrence, the first instead of the latest or the reverse, at every hop; wrong
+                where there is none.
     """
     batch = sample(task, n, length, random)
     tokens, answers, scored = batch.tokens, batch.answers.clamp_min(0), batch.scored
-    other, _ = solve(tokens, "first" if task.occurrence == "latest" else "latest")
+    other, _ = solve(tokens, "first" if task.occurrence == "latest" else "latest", task.hops)
     drawn, frequent = _by_counting(tokens, answers, task.vocabulary)
     itself = (tokens == answers).double()
     right = {
