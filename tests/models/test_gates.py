@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from entropylens.models.entropies import normalised_tsallis, tsallis
-from entropylens.models.gates import ORDER, Gate, assigned, opened, relative
+from entropylens.models.gates import Gate, assigned, opened, relative
 from entropylens.models.loop_kernel import ORDER
 from entropylens.models.looped import LoopedConfig, LoopTrace
 from entropylens.training.looped import LoopedPopulation
