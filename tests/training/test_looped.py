@@ -27,6 +27,7 @@ from entropylens.training.looped import (
     train_looped,
 )
 from entropylens.training.optimizers import OptimizerConfig
+from entropylens.training.steering import Steering
 from tests.training.test_optimizers import torch_optimizer
 
 TASK = InductionTask(5, "repeat", scored="all")
@@ -204,7 +205,7 @@ def test_canonical() -> None:
 
 
 def test_canonical_is_that_of_published_rows() -> None:
-    """The text of before there were hops; several are part of it."""
+    """The text of before there were hops, gates and steering; where they are set they are part of it."""
     asked = LoopedSpec(LoopedConfig(4), InductionTask(4, "repeat"), (LoopedMember(0),), 1)
     assert asked.canonical() == (
         '{"batch_size": 32, "clip": null, "config": {"causal": true, "d_ff": null, "d_model": 8, "damping": '
@@ -218,6 +219,10 @@ def test_canonical_is_that_of_published_rows() -> None:
     )
     several = replace(asked, task=replace(asked.task, hops=2)).canonical()
     assert json.loads(several)["task"] == json.loads(asked.canonical())["task"] | {"hops": 2}
+    gated = replace(asked, config=replace(asked.config, gate="sharp")).canonical()
+    assert json.loads(gated)["config"] == json.loads(asked.canonical())["config"] | {"gate": "sharp"}
+    steered = json.loads(replace(asked, steering=Steering("factor", 1.0, 2.0)).canonical())
+    assert steered["steering"] == {"what": "factor", "begin": 1.0, "end": 2.0, "gain": 0.02}
 
 
 def test_work_grows_with_what_there_is_to_do() -> None:

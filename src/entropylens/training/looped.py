@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,13 @@ from entropylens.training.data import generator
 from entropylens.training.optimizers import OptimizerConfig, PopulationOptimizer
 from entropylens.training.regularizers import Regularizer
 from entropylens.training.steering import Steering
+
+YOUNGER: dict[str, Any] = {
+    "steering": None,
+    "task": {"hops": 1},
+    "config": {"gate": "learned", "gate_of": "own"},
+}
+"""Fields that are younger than the first published rows, and their usual values, with which nothing is told of them."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +100,10 @@ class LoopedSpec:
         """JSON that two specifications share exactly if they ask for the same training."""
         asked = asdict(self)
         del asked["design"]
-        if self.task.hops == 1:  # younger than the first published rows, and part of it only where it is set
-            del asked["task"]["hops"]
+        for part, younger in ((asked, YOUNGER), (asked["task"], YOUNGER["task"]), (asked["config"], YOUNGER["config"])):
+            for name, usual in younger.items():
+                if part[name] == usual:
+                    del part[name]
         return json.dumps(asked, sort_keys=True)
 
     def work(self) -> float:
