@@ -88,6 +88,8 @@ def test_a_budget_is_told_by_its_sums() -> None:
     change = float((path.total[-1] - path.total[0]).mean())
     assert f"H {change:+.3g}; twice, after 7 loops: friction" in picture.alt
     assert f"pull {2 * float(parts.pull.sum(0).mean()):+.3g}" in picture.alt
+    rounded = parts._replace(friction=parts.friction * 0, pull=parts.pull * 1e-16)
+    assert "friction +0, pull +0, step" in draw.budget({"alone": rounded}).alt
 
 
 @pytest.mark.filterwarnings("error")

@@ -105,7 +105,9 @@ def budget(parts: Mapping[str, Budget]) -> tuple[Figure, str]:
             so_far = np.concatenate([[0.0], values.numpy()])
             ax.plot(so_far, color=line.color, linestyle=line.linestyle, marker=line.marker,
                     markevery=max(1, len(so_far) // 8), label=name)  # fmt: skip
-        told = ", ".join(f"{name} {float(values[-1]):+.3g}" for name, values in sums.items())
+        ends = {name: float(values[-1]) for name, values in sums.items()}
+        noise = 1e-9 * max(map(abs, ends.values()))  # rounding is not worth telling, and is another on each machine
+        told = ", ".join(f"{name} {end if abs(end) > noise else 0.0:+.3g}" for name, end in ends.items())
         words.append(f"{title}, after {marks.loops(len(each.step))}: {told}")
         ax.set(title=title, ylabel="change so far")
     axes[-1].set_xlabel("loops")
