@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 
-from entropylens.experiments import energy_entropy, loss_landscape
+from entropylens.experiments import energy_entropy, energy_readings, loss_landscape
 from entropylens.experiments.energy_entropy import LOSSES, POINTS, SETUPS, full, main_design, quick
 from entropylens.experiments.looped_induction import LENGTHS
 from entropylens.experiments.tuning import TunedSpec, train_tuned
 from entropylens.models.entropies import largest_tsallis
 from entropylens.results.claims import decide, load_claims
+from entropylens.training.regularizers import PAPER
 
 Trained = dict[str, torch.Tensor]
 
@@ -117,3 +119,14 @@ def test_rows_are_what_the_rules_ask_for(trained: list[tuple[TunedSpec, Trained]
         assert set(rows["setup"]) == set(SETUPS)
         for name in ids:
             assert decide(claims[name], rows).verdict == "inconclusive"  # two seeds are too few
+
+
+def test_readings_are_the_papers_set_up_with_nothing_but_p_t_changed() -> None:
+    (plain,) = (s for s in energy_entropy.full() if (s.design, s.training.regularizer) == ("published", PAPER))
+    for spec, row in zip(energy_readings.full(), energy_readings.READINGS, strict=True):
+        assert spec.training.regularizer == replace(PAPER, row=row)
+        assert spec.config == plain.config
+        assert len(spec.members) == 5
+    quick = energy_readings.quick()
+    assert [s.training.regularizer for s in quick] == [s.training.regularizer for s in energy_readings.full()]
+    assert {len(s.members) for s in quick} == {2}

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from entropylens.experiments import energy_readings
 from entropylens.experiments.energy_entropy import FACTOR_LENGTHS, FACTORS, LOSSES, SETUPS, full, labels_of_tuned
 from entropylens.experiments.looped_induction import LENGTHS
 from entropylens.results.claims import load_claims
@@ -222,6 +223,11 @@ def test_the_rule_is_applied_to_every_choice(rows: pd.DataFrame) -> None:
     assert table.loc["no norm", ["adds", "effect"]].tolist() == pytest.approx([0.4, 0.15])
     assert table.loc["no norm", "says"] == "inconclusive"
     assert table.loc["terms of the mean row", "adds"] == pytest.approx(0.2)
+    labels = [labels_of_tuned(spec, 0.01)[0] for spec in energy_readings.full()]
+    read = pd.DataFrame([row for here, seed in product(labels, range(SEEDS)) for row in of_model(here, seed)])
+    last = draw_terms.by_choice(pd.concat([rows, read]), rule).iloc[-2:]
+    assert last["choice"].tolist() == [f"terms of {x} row, the paper's set-up" for x in ("every", "the mean")]
+    assert last["effect"].tolist() == pytest.approx([0.2, 0.2])
     assert set(draw_terms.by_choice(rows, rule)["says"]) == {"inconclusive"}, "three seeds are too few"
 
 

@@ -4,6 +4,7 @@ from entropylens.experiments import (
     active_neurons,
     bound_search,
     energy_entropy,
+    energy_readings,
     ffn_or_attention,
     implicit_alpha,
     interventions,
@@ -30,6 +31,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         looped_induction,
         looped_contraction,
         energy_entropy,
+        energy_readings,
         loss_landscape,
     )
 }

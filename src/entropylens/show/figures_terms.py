@@ -168,7 +168,7 @@ def by_choice(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     """What a rule on the gain by all terms would say, for each choice that the paper leaves open: exploratory.
 
     Args:
-        rows: of `energy_entropy`, all.
+        rows: of `energy_entropy`, all, and of `energy_readings`.
         rule: its metric is the accuracy at some length; its contrast is taken for the three terms against none.
 
     Returns:
@@ -179,6 +179,8 @@ def by_choice(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     named, table = _named(rows), []
     found = [(*words, _setup(rows, *place), AS_IS) for place, words in SETUP_WORDS.items()]
     found += [(QUESTIONS[name], words, named, words) for (name, _), words in CHANGES.items()]
+    found += [(QUESTIONS["row"], f"{CHANGES['row', row]}, the paper's set-up", _reading(rows, row), AS_IS)
+              for row in ("each", "mean")]  # fmt: skip
     for question, choice, models, change in found:
         with_terms, without = _both(models, change)
         gain = (with_terms - without).dropna()
@@ -220,6 +222,12 @@ def _setup(rows: pd.DataFrame, design: str, setup: str) -> pd.DataFrame:
     """Models of a design and set-up, in which nothing is changed."""
     models = of_kind(rows, "model", *ACCURACIES)
     return models[(models["design"] == design) & (models["setup"] == setup)].assign(change=AS_IS)
+
+
+def _reading(rows: pd.DataFrame, row: str) -> pd.DataFrame:
+    """The paper's set-up with all terms by another reading of p_t, and with cross-entropy alone."""
+    one, other = (_setup(rows, design, "paper") for design in ("main", "readings"))
+    return pd.concat([one[one["loss_name"] == "plain"], other[other["row"] == row]])
 
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
