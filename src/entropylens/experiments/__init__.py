@@ -6,10 +6,13 @@ from entropylens.experiments import (
     energy_entropy,
     energy_readings,
     ffn_or_attention,
+    gated_loops,
     implicit_alpha,
     interventions,
+    latent_dynamics,
     looped_contraction,
     looped_induction,
+    looped_or_deep,
     loss_landscape,
     low_entropy,
     residual_dominance,
@@ -33,6 +36,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         energy_entropy,
         energy_readings,
         loss_landscape,
+        gated_loops,
+        looped_or_deep,
+        latent_dynamics,
     )
 }
 """By name, in the order of the chapters."""

@@ -77,12 +77,11 @@ def _gates() -> Iterator[TunedSpec]:
 
 
 def quick() -> list[TunedSpec]:
-    """Every arm with two seeds, fewer loops and a few short steps."""
+    """Every arm with two seeds and a few short steps."""
 
     def less(spec: TunedSpec) -> TunedSpec:
         t = spec.training
-        t = replace(t, members=t.members[:2], config=replace(t.config, n_loops=min(6, t.config.n_loops)))
-        t = replace(t, lengths=(8, 16), steps=40, batch_size=8)
+        t = replace(t, members=t.members[:2], lengths=(8, 16), steps=40, batch_size=8)
         return replace(spec, training=t, seeds=spec.seeds[:1], trial_steps=10)
 
     return [less(spec) for spec in full()]
@@ -92,33 +91,40 @@ def quick() -> list[TunedSpec]:
 
 
 def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-    """Rows of four kinds, all of which say which model it is.
-
-    "model", one a trained model, `final` true: `accuracy_64` and the like, of the last token of sequences so long; the
-    mean training accuracy over all steps, `accuracy_all`, which is higher if it learns sooner, and over the last tenth,
-    `accuracy_end`; the mean `loss` of that, nats a scored position; and `settling.summary` of a path of `LOOPS` loops.
-
-    "path": `accuracy`, the mean `size` of a state and `moved`, the length of the last step over it, after `loops`.
-
-    "halting": of sequences that stop at a `threshold`, after the trained loops at the latest, the mean `loops` and
-    `accuracy`; and `accuracy_fixed` if all take so many, between those at the two nearest whole numbers.
+    """Rows of `paths`, of their three kinds and one more, all of which say which model it is.
 
     "afterwards", of plain models: `settling.summary` if they are given a gate after training, `given`; and if all
     tokens are given its mean, `constant`.
     """
     labels, parameters = labels_of_gated(spec, float(trained["lr"])), trained["parameters"][-1]
-    rows: list[dict[str, object]] = []
-    for number, told in enumerate(_models(spec, trained)):
-        batch = sample(spec.training.task, _few(spec, SEQUENCES), TOKENS, generator(TOKENS, "settling"))
-        path = follow(rebuild(spec.config, parameters[number]), batch, LOOPS)
-        here = labels[number]
-        rows.append(here | {"kind": "model", "final": True} | told | summary(path, spec.config.n_loops))
-        rows += [here | {"kind": "path", "final": False} | row for row in _path(path)]
-        rows += [here | {"kind": "halting", "final": False} | row for row in _halting(path, spec.config.n_loops)]
-        if spec.config.update == "plain" and spec.config.step_size == 1 and not spec.training.steering:
-            given = _afterwards(spec.config, parameters[number], batch)
+    rows = [labels[number] | row for number, row in paths(spec, trained)]
+    if spec.config.update == "plain" and spec.config.step_size == 1 and not spec.training.steering:
+        for here, theta in zip(labels, parameters, strict=True):
+            given = _afterwards(spec.config, theta, _batch(spec))
             rows += [here | {"kind": "afterwards", "final": False} | row for row in given]
     return pd.DataFrame(rows)
+
+
+def paths(spec: TunedSpec, trained: Mapping[str, Tensor]) -> Iterator[tuple[int, dict[str, object]]]:
+    """Rows of trained models, each after the number of its model; of three kinds.
+
+    "model", one a model, `final` true: `accuracy_64` and the like, of the last token of sequences so long, and
+    `shortfall_16`, one less that at 16; the mean training accuracy over all steps, `accuracy_all`, which is higher if
+    it learns sooner, and over the last tenth, `accuracy_end`; the mean `loss` of that, nats a scored position; and
+    `settling.summary` of a path of `LOOPS` loops.
+
+    "path": `accuracy`, the mean `size` of a state and `moved`, the length of the last step over it, after `loops`.
+
+    "halting": of sequences that stop at a `threshold`, after the trained loops at the latest, the mean `loops` and
+    `accuracy`; and `accuracy_fixed` if all take so many, between those at the two nearest whole numbers.
+    """
+    for number, (told, theta) in enumerate(zip(_models(spec, trained), trained["parameters"][-1], strict=True)):
+        path = follow(rebuild(spec.config, theta), _batch(spec), LOOPS)
+        yield number, {"kind": "model", "final": True, **told, **summary(path, spec.config.n_loops)}
+        for row in _path(path):
+            yield number, {"kind": "path", "final": False, **row}
+        for row in _halting(path, spec.config.n_loops):
+            yield number, {"kind": "halting", "final": False, **row}
 
 
 def labels_of_gated(spec: TunedSpec, lr: float) -> list[dict[str, object]]:
@@ -133,6 +139,7 @@ def _models(spec: TunedSpec, trained: Mapping[str, Tensor]) -> Iterator[dict[str
     t, parameters = spec.training, trained["parameters"][-1]
     population = LoopedPopulation(t.config, [m.seed for m in spec.members])
     table = {f"accuracy_{n}": accuracy(population, parameters, t.task, n, _few(spec, k)) for n, k in LENGTHS.items()}
+    table["shortfall_16"] = 1 - table["accuracy_16"]
     last = max(1, t.steps // 10)
     table |= {"accuracy_all": trained["accuracy"].mean(0), "accuracy_end": trained["accuracy"][-last:].mean(0)}
     table["loss"] = trained["losses"][-last:].mean(0)
@@ -173,6 +180,13 @@ def _afterwards(config: LoopedConfig, parameters: Tensor, batch: Batch) -> Itera
         if mean > 0:
             path = follow(rebuild(replace(config, step_size=mean), parameters), batch, LOOPS)
             yield {"given": gate, "constant": True, **summary(path, config.n_loops)}
+
+
+def _batch(spec: TunedSpec) -> Batch:
+    """On which paths are followed: sequences whose last token has an answer."""
+    batch = sample(spec.training.task, 2 * _few(spec, SEQUENCES), TOKENS, generator(TOKENS, "settling"))
+    kept = batch.scored[:, -1].nonzero()[: _few(spec, SEQUENCES), 0]
+    return Batch(batch.tokens[kept], batch.answers[kept], batch.scored[kept])
 
 
 def _few(spec: TunedSpec, sequences: int) -> int:

@@ -47,6 +47,8 @@ SETTINGS = {
     "trigger": Setting(InductionTask(VOCABULARY, "trigger")),
 }
 """Tasks by name: in "last", "unique" and "trigger" only the last token is scored; else every one that repeats."""
+HOPS = {"2 hops, hint": Setting(InductionTask(VOCABULARY, "repeat", scored="all", immediate=False, hops=2), hint=True)}
+"""The same question, asked again of its answer; no token follows itself, as it would be its own answer for ever."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Arm:
 
     Attributes:
         design: label of the rows.
-        setting: a key of `SETTINGS`.
+        setting: a key of `SETTINGS` or `HOPS`.
         seeds: how many.
         shape: fields of `LoopedConfig`.
         optimizer: fields of `OptimizerConfig` that differ from AdamW at a rate of 0.01 without weight decay.
@@ -71,7 +73,7 @@ class Arm:
 
     def population(self, steps: int) -> LoopedSpec:
         """Its specification; `steps` unless the arm's own."""
-        setting, optimizer = SETTINGS[self.setting], {"name": "adamw", "lr": 1e-2} | dict(self.optimizer)
+        setting, optimizer = (SETTINGS | HOPS)[self.setting], {"name": "adamw", "lr": 1e-2} | dict(self.optimizer)
         config = LoopedConfig(VOCABULARY, hint=setting.hint, **self.shape)  # type: ignore[arg-type]
         members = tuple(LoopedMember(s, OptimizerConfig(**optimizer)) for s in range(self.seeds))  # type: ignore[arg-type]
         training: dict[str, Any] = {"steps": steps} | dict(self.training)
@@ -147,7 +149,7 @@ def labels_of(spec: LoopedSpec, member: LoopedMember) -> dict[str, object]:
     return {
         "design": spec.design,
         "main": spec.design == "main",
-        "task": next(name for name, known in SETTINGS.items() if known == setting),
+        "task": next(name for name, known in (SETTINGS | HOPS).items() if known == setting),
         **{n: getattr(c, n) for n in ("d_model", "n_loops", "n_blocks", "norm", "causal", "position_scale")},
         "lr": member.optimizer.lr,
         "weight_decay": member.optimizer.weight_decay,
