@@ -32,9 +32,9 @@ test: $(STAMP)
 	$(RUN) --profile quick
 	$(BIN)/entropylens build --profile quick
 	ENTROPYLENS_SITE=_build/html-quick $(BIN)/pytest -m browser tests/browser
-	# all but interventions and looped_contraction, whose cheapest populations take minutes
+	# all but those whose cheapest populations take minutes
 	$(BIN)/entropylens verify low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
-	  bound_search looped_induction --budget 30
+	  bound_search looped_induction energy_entropy --budget 30
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks

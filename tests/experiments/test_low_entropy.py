@@ -77,7 +77,7 @@ def test_an_error_in_a_process_comes_back_as_it_was() -> None:
 def test_profiles_are_designed_as_the_house_asks(experiment) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
     assert set(experiment.populations) == {"quick", "full"}
     seeds = {getattr(m, "seed", m) for spec in experiment.populations["full"]() for m in spec.members}
-    assert len(seeds) >= 10
+    assert len(seeds) >= (10 if experiment.claims else 5), "ten where a claim is decided"
 
 
 def test_the_registered_experiment_has_the_arms_that_its_rules_name() -> None:

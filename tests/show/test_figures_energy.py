@@ -150,6 +150,17 @@ def test_order_is_that_of_models_that_learn_and_terms_that_fall(rows: pd.DataFra
     assert "all three terms, 12 learned: nothing falls" in never
 
 
+def test_arms_are_what_the_figure_tells(rows: pd.DataFrame) -> None:
+    table = draw.arms(rows, "short")
+    words = told(draw.losses(rows, "short"))
+    assert len(table) == len(words)
+    for name, row in table.iterrows():
+        assert f"{name} {row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f})" in words
+    lone = draw.arms(rows[rows["seed"] == 0], "short")
+    assert lone["low"].isna().all()
+    assert draw.arms(rows[rows["seed"] > 9], "short").empty
+
+
 def test_orders_are_counted_and_compared_with_those_of_other_models(rows: pd.DataFrame) -> None:
     early = rows.assign(ordered=0)
     early["kinetic_step"] = early["seed"].map({0: 480, 1: 480, 2: 580})  # entropy falls before
@@ -184,6 +195,8 @@ def test_the_mediator_is_told_with_its_correlation(rows: pd.DataFrame) -> None:
     counts = f"n = {SEEDS * len(specs)}, of which {SEEDS * plain} with cross-entropy alone."
     assert f"a mark a model: Spearman's ρ = 1.00, {counts}" in picture.alt
     assert f"ρ = 1.00, n = {SEEDS * len(specs)}" in picture.svg
+    assert draw_terms.mediation(rows) == {"mediator": pytest.approx(1.0), "mediator_n": SEEDS * len(specs)}
+    assert np.isnan(draw_terms.mediation(rows[:0])["mediator"])
     poor = rows.assign(accuracy_16=rows["accuracy_16"].where(rows["loss_name"] != "plain", 0.1))
     assert ", of which 0 with" in draw_terms.mediator(poor).alt
     two = rows[(rows["design"] == "main") & (rows["setup"] == "paper") & (rows["seed"] == 0)]

@@ -76,9 +76,7 @@ def losses(rows: pd.DataFrame, setup: str, length: int = 64) -> tuple[Figure, st
         setup: a key of `TITLES`.
         length: tokens, one of `LENGTHS`.
     """
-    models, words = of_kind(rows, "model", f"accuracy_{length}"), []
-    models = models[models["design"].isin(("main", "terms", "rivals")) & (models["setup"] == setup)]
-    named = models.assign(arm=[_arm(row) for row in models.to_dict("records")])
+    named, words = _named(rows, setup, f"accuracy_{length}"), []
     names = [name for name in (*WORDS.values(), *RIVALS) if (named["arm"] == name).any()]
     figure, (ax,) = canvas(height=1.6 + 0.34 * len(names))
     lines = {WORDS["plain"]: PLAIN, WORDS["all"]: ALL, **dict.fromkeys(RIVALS, RIVAL)}
@@ -172,6 +170,19 @@ def orders(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table, columns=columns)
 
 
+def arms(rows: pd.DataFrame, setup: str, length: int = 64) -> pd.DataFrame:
+    """What `losses` draws, in numbers: by arm, the `mean` accuracy and its 95 % interval, `low` to `high`.
+
+    Args:
+        rows: of `energy_entropy`, all.
+        setup: a key of `TITLES`.
+        length: tokens, one of `LENGTHS`.
+    """
+    groups = _named(rows, setup, f"accuracy_{length}").groupby("arm")[f"accuracy_{length}"]
+    found = {arm: [float(x[0]) for x in mean_over_runs(values.to_numpy()[:, None])] for arm, values in groups}
+    return pd.DataFrame.from_dict(found, orient="index", columns=["mean", "low", "high"])
+
+
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +204,13 @@ def by_loss(rows: pd.DataFrame, setup: str) -> Iterator[tuple[str, Line, pd.Data
         here = rows[(rows["design"] == "main") & (rows["setup"] == setup) & (rows["loss_name"] == loss)]
         if len(here):
             yield name, line, here
+
+
+def _named(rows: pd.DataFrame, setup: str, column: str) -> pd.DataFrame:
+    """Models of a set-up with nothing but the loss, or a rival of it, changed: in words, their `arm`."""
+    models = of_kind(rows, "model", column)
+    models = models[models["design"].isin(("main", "terms", "rivals")) & (models["setup"] == setup)]
+    return models.assign(arm=[_arm(row) for row in models.to_dict("records")])
 
 
 def _arm(row: Mapping[Hashable, Any]) -> str:

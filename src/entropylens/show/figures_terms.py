@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -100,11 +101,7 @@ def mediator(rows: pd.DataFrame) -> tuple[Figure, str]:
     Args:
         rows: of `energy_entropy`, all; models whose accuracy at 16 tokens exceeds twice that of guessing are drawn.
     """
-    models = of_kind(rows, "model", "most", "accuracy_16", "accuracy_256")
-    models = models[models["design"].isin(("main", "terms", "rivals", "choices", "doses"))]
-    models = models[models["accuracy_16"] > 2 / VOCABULARY]
-    models = models.assign(kept=models["accuracy_256"] / models["accuracy_16"])
-    models = models.replace([np.inf, -np.inf], np.nan).dropna(subset=["most", "kept"])
+    models = _kept(rows)
     figure, (ax,) = canvas(height=3.8)
     plain = models["loss_name"] == "plain"
     for label, line, here in ((WORDS["plain"], PLAIN, models[plain]), ("with any term", ALL, models[~plain])):
@@ -192,6 +189,17 @@ def by_choice(rows: pd.DataFrame, rule: Rule) -> pd.DataFrame:
     return pd.DataFrame(table, columns=columns)
 
 
+def mediation(rows: pd.DataFrame) -> dict[str, float]:
+    """What `mediator` tells: Spearman's ρ, `mediator`, NaN of fewer than three models, and `mediator_n`, their number.
+
+    Args:
+        rows: of `energy_entropy`, all.
+    """
+    models = _kept(rows)
+    rho = spearmanr(models["most"], models["kept"]).statistic if len(models) > 2 else math.nan
+    return {"mediator": float(rho), "mediator_n": len(models)}
+
+
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -203,6 +211,15 @@ def _factors(rows: pd.DataFrame, setup: str, length: int) -> pd.DataFrame:
     here = pd.concat([found, as_is], ignore_index=True)
     here = here[(here["design"] == "main") & (here["setup"] == setup) & (here["loss_name"] == "plain")]
     return here[(here["length"] == length) & np.isfinite(here["accuracy"].astype(float))]
+
+
+def _kept(rows: pd.DataFrame) -> pd.DataFrame:
+    """Models that are right at 16 tokens twice as often as guessing, and what of that is `kept` at 256."""
+    models = of_kind(rows, "model", "most", "accuracy_16", "accuracy_256")
+    models = models[models["design"].isin(("main", "terms", "rivals", "choices", "doses"))]
+    models = models[models["accuracy_16"] > 2 / VOCABULARY]
+    models = models.assign(kept=models["accuracy_256"] / models["accuracy_16"])
+    return models.replace([np.inf, -np.inf], np.nan).dropna(subset=["most", "kept"])
 
 
 def _spearman(models: pd.DataFrame) -> str:

@@ -59,8 +59,8 @@ def said(mean: float, low: float, high: float) -> str:
 
 
 def told(means: pd.DataFrame, place: str) -> str:
-    """A mean for each x, without what is unmeasured."""
-    return ", ".join(f"{y:.2f} at {place.format(x)}" for x, y in means["mean"].dropna().items())
+    """A mean for each x, without what is unmeasured; −0 is 0."""
+    return ", ".join(f"{y:.2f} at {place.format(x or 0)}" for x, y in means["mean"].dropna().items())
 
 
 def alt(what: str, words: Sequence[str], over: str = "models") -> str:
