@@ -39,7 +39,10 @@ def test_an_error_ends_the_others_at_once() -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_where_no_steps_are_expected_the_bar_counts_items(jobs: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_no_steps_are_expected_the_bar_counts_items(
+    jobs: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ENTROPYLENS_PROGRESS", raising=False)  # whoever runs the tests may have hidden bars
     map_processes(square, [0, 1, 2], steps=0, jobs=jobs, label="measuring")
     shown = capsys.readouterr().err
     assert "measuring" in shown
