@@ -251,6 +251,7 @@ def test_the_plane_holds_what_it_can_and_its_energy_is_the_token_s() -> None:
     for row, column in ((0, 0), (1, 3), (4, 2)):
         z = path.states[7].clone()  # of the others: it does not matter
         z[1, 4] = found.centre + found.at[row] * found.axes[1] + found.at[column] * found.axes[0]
+        torch.testing.assert_close(found.grid[row, column], z[1, 4])
         assert float(found.energy[row, column]) == pytest.approx(float(potential(z)[1, 4]))
     projected = path.states.clone()
     projected[:, 1, 4] = found.centre + found.path @ found.axes

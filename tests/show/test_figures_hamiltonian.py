@@ -98,10 +98,19 @@ def test_a_plane_is_told_with_what_it_leaves_out() -> None:
     is_a_picture(picture)
     assert "over 2 loops in the plane of its two principal axes, which holds 88% of its variance" in picture.alt
     assert "from (1.00, 0.50) to (-1.00, -0.25); the token's energy there is from -22 to 22" in picture.alt
-    assert "differs by at most 0.125." in picture.alt
+    assert "differs by at most 0.125; it is least at (2.00, 2.00)." in picture.alt
     assert "energy with a spring" in picture.svg
     even = flat()._replace(energy=torch.full((9, 9), 2.0))
     assert "from 2 to 2, and" in draw.plane(even).alt
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_plane_tells_where_the_answer_is_right() -> None:
+    right = (flat().at < -0.5).expand(9, -1)  # left of the middle, where the path ends
+    assert "right in 33% of the picture, hatched, with the end of the" in draw.plane(flat(), right=right).alt
+    assert "67% of the picture, hatched, without the end" in draw.plane(flat(), right=~right).alt
+    assert "right in 0% of" in draw.plane(flat(), right=torch.zeros_like(right)).alt
+    assert "right in 100% of" in draw.plane(flat(), right=torch.ones_like(right)).alt
 
 
 @pytest.mark.filterwarnings("error")

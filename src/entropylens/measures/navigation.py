@@ -160,6 +160,11 @@ class Plane(NamedTuple):
     gap: float
     """The largest difference between the energy of a state and that of its projection."""
 
+    @property
+    def grid(self) -> Tensor:
+        """(K, K, d) the states of the grid, in the order of `energy`."""
+        return self.centre + self.at[:, None, None] * self.axes[1] + self.at[None, :, None] * self.axes[0]
+
 
 @torch.no_grad()
 def plane(potential: Potential, states: Tensor, sequence: int = 0, token: int = -1, points: int = 61) -> Plane:
@@ -181,10 +186,10 @@ def plane(potential: Potential, states: Tensor, sequence: int = 0, token: int = 
     axes = axes[:2] * axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True)).sign()  # SVD leaves the sign open
     path = (own - centre) @ axes.mT
     at = torch.linspace(-1, 1, points).to(own) * 1.2 * path.abs().max()
-    grid = centre + at[:, None, None] * axes[1] + at[None, :, None] * axes[0]
-    heights = [_energy_of(potential, z, sequence, token) for z in (grid, own, centre + path @ axes)]
+    on, off = (_energy_of(potential, z, sequence, token) for z in (centre + path @ axes, own))
     share = sizes[:2].square().sum() / sizes.square().sum()
-    return Plane(centre, axes, path, at, heights[0], float(share), float((heights[1] - heights[2]).abs().max()))
+    found = Plane(centre, axes, path, at, on, float(share), float((off - on).abs().max()))
+    return found._replace(energy=_energy_of(potential, found.grid, sequence, token))
 
 
 def _energy_of(potential: Potential, z: Tensor, sequence: int, token: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
@@ -117,14 +118,16 @@ def budget(parts: Mapping[str, Budget]) -> tuple[Figure, str]:
 
 
 @picture
-def plane(found: Plane, label: str = "energy of the token") -> tuple[Figure, str]:
+def plane(found: Plane, label: str = "energy of the token", right: torch.Tensor | None = None) -> tuple[Figure, str]:
     """One token's trajectory in the plane of its two principal axes, over its own energy there.
 
-    The circle is where it begins, the cross where it ends. Black lines are contours.
+    The circle is where it begins, the cross where it ends, the triangle where the energy is least in the picture. Black
+    lines are contours.
 
     Args:
         found: what `measures.navigation.plane` returned.
         label: of the shades.
+        right: (K, K) bool, where on the grid the answer that is read out is right; hatched.
     """
     figure = Figure(figsize=(WIDTH, 4.9), layout="constrained")
     ax = figure.subplots()
@@ -137,14 +140,33 @@ def plane(found: Plane, label: str = "energy of the token") -> tuple[Figure, str
         figure.colorbar(shades, ax=ax, location="bottom", aspect=40, shrink=0.8, label=label, ticks=MaxNLocator(6))
     for color, width in ((BLACK, 3.2), ("white", 1.6)):  # a black edge keeps the line visible on every shade
         ax.plot(*path.T, color=color, linewidth=width, marker="o", markersize=1.2 + 0.8 * width, zorder=3)
-    ax.plot(*path[0], "o", color="white", markeredgecolor=BLACK, markersize=10, zorder=4)
-    ax.plot(*path[-1], "X", color="white", markeredgecolor=BLACK, markersize=11, zorder=4)
+    lowest = np.unravel_index(heights.argmin(), heights.shape)[::-1]  # rows are the second axis
+    for point, mark, size in ((path[0], "o", 10), (path[-1], "X", 11), (at[list(lowest)], "v", 10)):
+        ax.plot(*point, mark, color="white", markeredgecolor=BLACK, markersize=size, zorder=4, clip_on=False)
+    words = f"; it is least at {_place(at[list(lowest)])}"
+    if right is not None:
+        words += _hatch(ax, found, right)
     ax.set(xlabel="first principal axis", ylabel="second principal axis", aspect="equal")
     ax.grid(visible=False)
     return figure, (
         f"A token's trajectory over {marks.loops(len(path) - 1)} in the plane of its two principal axes, which holds "
         f"{found.share:.0%} of its variance, from {_place(path[0])} to {_place(path[-1])}; the token's energy there is "
-        f"from {low:.3g} to {high:.3g}, and off the plane the trajectory's differs by at most {found.gap:.3g}."
+        f"from {low:.3g} to {high:.3g}, and off the plane the trajectory's differs by at most {found.gap:.3g}{words}."
+    )
+
+
+def _hatch(ax: Axes, found: Plane, right: torch.Tensor) -> str:
+    """Where the answer is right, hatched; in words its share of the picture, and whether the path ends there."""
+    at, mask = found.at.numpy(), right.numpy()
+    if mask.any():
+        with mpl.rc_context({"hatch.color": "white", "hatch.linewidth": 0.7}):
+            ax.contourf(at, at, mask.astype(float), [0.5, 1.5], colors="none", hatches=["///"])
+    if 0 < mask.mean() < 1:
+        ax.contour(at, at, mask.astype(float), [0.5], colors="white", linewidths=2)
+    column, row = (int(np.abs(at - x).argmin()) for x in found.path[-1].numpy())
+    return (
+        f"; the answer is right in {mask.mean():.0%} of the picture, hatched, "
+        f"{'with' if mask[row, column] else 'without'} the end of the trajectory"
     )
 
 
