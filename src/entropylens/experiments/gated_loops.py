@@ -1,11 +1,14 @@
 """Do residual updates that are gated by entropy converge faster? And does it help to steer entropy in training?
 
-Set-ups and the choice of learning rates are those of `energy_entropy`. A gate makes steps smaller, so that its rival is
-the same model with the mean gate of each place and loop ("mean"), and with gates of other sequences ("shuffled").
+"Converge" can be read in two ways: a loop comes to its answer in fewer loops, or a model learns in fewer updates. A
+gate makes steps smaller, so that its rival is a gate that is learned, too, and does not know of entropy ("constant").
+Other controls: the mean gate of each place and loop over sequences ("mean"), other sequences' gates ("shuffled"), both
+in training and with the same weights afterwards; and fixed factors. All are at learning rates of their own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -13,77 +16,68 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from entropylens.experiments.energy_entropy import LOSSES, arm, labels_of_tuned
 from entropylens.experiments.experiment import Experiment
+from entropylens.experiments.looped_arms import Row, batch_of, labels_of_arm, less, paths, wide
 from entropylens.experiments.tuning import TunedSpec, train_tuned
-from entropylens.measures.induction import accuracy
-from entropylens.measures.settling import Path, follow, halted, summary
+from entropylens.measures.settling import follow, summary
 from entropylens.models.gates import Gate
-from entropylens.models.looped import LoopedConfig
-from entropylens.tasks.induction import Batch, sample
-from entropylens.training.data import generator
-from entropylens.training.looped import LoopedPopulation, rebuild
-from entropylens.training.steering import Steering
+from entropylens.models.looped import LoopedTransformer
+from entropylens.tasks.induction import Batch
+from entropylens.training.looped import rebuild
+from entropylens.training.steering import Steering, What
 
 GATES: tuple[Gate, ...] = ("sharp", "diffuse", "exponential")
 """Without parameters, so that a trained model can be given one afterwards."""
-CONSTANTS = (0.25, 0.5)
-LENGTHS = {16: 512, 64: 512, 256: 128}
-"""Tokens at which accuracy is measured, and by how many sequences."""
-LOOPS, SEQUENCES, TOKENS = 200, 64, 64
-"""How far paths are followed, and on what."""
-SHOWN = (1, 2, 3, 4, 6, 8, 12, 16, 20, 25, 32, 50, 75, 100, 150, 200)
-"""Loops after which a path is told."""
-THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7)
-"""Of relative entropy, at which a sequence halts."""
-STEERED = {
-    "feedback": Steering("entropy", 0.9, 0.3),
-    "feedback, sharper": Steering("entropy", 0.6, 0.1),
-    "feedback, level": Steering("entropy", 0.5, 0.5),
-    "line": Steering("factor", 0.5, 2.0),
-    "line, sharper": Steering("factor", 1.0, 4.0),
-    "line, level": Steering("factor", 2.0, 2.0),
+STEERED: dict[What, tuple[Steering, ...]] = {
+    "entropy": (Steering("entropy", 0.9, 0.7), Steering("entropy", 0.8, 0.8), Steering("entropy", 0.7, 0.7)),
+    "factor": (Steering("factor", 0.5, 2.0), Steering("factor", 1.0, 4.0), Steering("factor", 2.0, 2.0)),
 }
-"""From the first to the last step; the first of each kind is what the rule is about."""
-
-
-def gated(design: str, setup: str, seeds: int, **shape: object) -> TunedSpec:
-    """Cross-entropy alone, with an update of some shape."""
-    return arm(design, setup, LOSSES["plain"], seeds, shape=shape)
-
-
-def steered(name: str, seeds: int) -> TunedSpec:
-    """Plain updates, four loops; attention's temperature is steered."""
-    return arm("main", "short", LOSSES["plain"], seeds, training={"steering": STEERED[name]})
+"""As many schedules for feedback as for lines that are drawn beforehand, from which trials choose. Entropies are within
+reach: in trials on validation seeds, a factor of 8 did not always bring them below 0.7."""
+OTHERS: dict[str, dict[str, object]] = {"two hops": {}, "short": {}, "hint": {"n_loops": 12}}
+"""Set-ups in which the learned gates are tried, too, and what is changed in them."""
+LOOPS_AFTER = 100
+"""How far paths are followed with a gate that training did not know."""
+POINTS = 30
+"""Of a steered quantity's curve."""
 
 
 def full() -> list[TunedSpec]:
     """The whole experiment."""
-    return [*_gates(), *(steered(name, 10 if "," not in name else 5) for name in STEERED)]
+    return [*_main(), *_others(), *_steered()]
 
 
-def _gates() -> Iterator[TunedSpec]:
-    for setup in ("hint", "short"):
-        yield gated("main", setup, 10)
-        for whose in ("own", "mean", "shuffled"):
-            yield gated("main", setup, 10, update="gated", gate="learned", gate_of=whose)
-        for gate in GATES:
-            yield gated("main", setup, 5, update="gated", gate=gate)
-        for c in CONSTANTS:
-            yield gated("main", setup, 5, step_size=c)
+def _main() -> Iterator[TunedSpec]:
+    """What the rule is about, with the controls that are trained."""
+    yield wide("main", "two looks", 10)
+    for gate in ("learned", "constant"):
+        yield wide("main", "two looks", 10, {"update": "gated", "gate": gate})
+    for whose in ("mean", "shuffled"):
+        yield wide("main", "two looks", 10, {"update": "gated", "gate": "learned", "gate_of": whose})
+    yield wide("main", "two looks", 10, {"step_size": 0.5})
+
+
+def _others() -> Iterator[TunedSpec]:
+    """Other gates with the same task; and other tasks, where one look is enough, or two hops are asked for."""
+    yield wide("others", "two looks", 5, {"step_size": 0.25})
     for gate in GATES:
-        for whose in ("mean", "shuffled"):
-            yield gated("main", "short", 5, update="gated", gate=gate, gate_of=whose)
+        for whose in ("own", "mean"):
+            yield wide("others", "two looks", 5, {"update": "gated", "gate": gate, "gate_of": whose})
+    for setup, shape in OTHERS.items():
+        yield wide("others", setup, 5, shape)
+        for gate in ("learned", "constant"):
+            yield wide("others", setup, 5, {"update": "gated", "gate": gate} | shape)
+
+
+def _steered() -> Iterator[TunedSpec]:
+    """Plain updates; attention's temperature is steered, by the best of some schedules."""
+    for schedules in STEERED.values():
+        first, *rest = (wide("main", "two looks", 10, steering=steering) for steering in schedules)
+        yield replace(first, others=tuple(other.training for other in rest))
 
 
 def quick() -> list[TunedSpec]:
     """Every arm with two seeds and a few short steps."""
-
-    def less(spec: TunedSpec) -> TunedSpec:
-        t = spec.training
-        t = replace(t, members=t.members[:2], lengths=(8, 16), steps=40, batch_size=8)
-        return replace(spec, training=t, seeds=spec.seeds[:1], trial_steps=10)
-
     return [less(spec) for spec in full()]
 
 
@@ -91,107 +85,99 @@ def quick() -> list[TunedSpec]:
 
 
 def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-    """Rows of `paths`, of their three kinds and one more, all of which say which model it is.
+    """Rows of `looped_arms.paths`, and of these kinds; all say which model it is.
 
-    "afterwards", of plain models: `settling.summary` if they are given a gate after training, `given`; and if all
-    tokens are given its mean, `constant`.
+    "speed", two a model of the main design, `final` true: `speed`, minus the logarithm of the `loops` after which its
+    answers have settled (its mean over sequences), or of the `updates` after which it has learned, says `reading`.
+
+    "contrast", of the main design's plain updates, `final` true: `accuracy_32` of what is steered by feedback, `side`,
+    and of its `rival`: a line, or none. The first is there twice, once for each.
+
+    "afterwards", of own gates without a control in training, and of plain models: `settling.summary` of a path of
+    `LOOPS_AFTER` loops with the same weights, and another gate: `given` is "own", as it was trained, "sharp" and so on,
+    "mean" or "shuffled", of what is own or given, with `held` the gate whose control it is, or "constant", all tokens
+    and loops at its mean over the trained loops.
+
+    "steering": relative entropy `open` and `factor`, means around `step`, and the value that was `wanted`; and `miss`,
+    the mean distance of what is steered from that.
     """
-    labels, parameters = labels_of_gated(spec, float(trained["lr"])), trained["parameters"][-1]
-    rows = [labels[number] | row for number, row in paths(spec, trained)]
-    if spec.config.update == "plain" and spec.config.step_size == 1 and not spec.training.steering:
-        for here, theta in zip(labels, parameters, strict=True):
-            given = _afterwards(spec.config, theta, _batch(spec))
-            rows += [here | {"kind": "afterwards", "final": False} | row for row in given]
+    spec = spec.chosen(trained)
+    labels, rows = labels_of_gated(spec, trained), []
+    for number, row in paths(spec, trained):
+        rows.append(labels[number] | row)
+        if row["kind"] == "model" and spec.design == "main":
+            speeds = {"loops": row["speed_loops"], "updates": -math.log(float(str(row["updates_to_learn"])))}
+            rows += [labels[number] | {"kind": "speed", "final": True, "reading": name, "speed": value}
+                     for name, value in speeds.items()]  # fmt: skip
+            rows += [labels[number] | {"kind": "contrast", "final": True, "accuracy_32": row["accuracy_32"]} | contrast
+                     for contrast in _contrasts(spec)]  # fmt: skip
+    for kind, found in (("afterwards", _afterwards(spec, trained)), ("steering", _followed(spec, trained))):
+        rows += [labels[number] | {"kind": kind, "final": False} | row for number, row in found]
     return pd.DataFrame(rows)
 
 
-def paths(spec: TunedSpec, trained: Mapping[str, Tensor]) -> Iterator[tuple[int, dict[str, object]]]:
-    """Rows of trained models, each after the number of its model; of three kinds.
-
-    "model", one a model, `final` true: `accuracy_64` and the like, of the last token of sequences so long, and
-    `shortfall_16`, one less that at 16; the mean training accuracy over all steps, `accuracy_all`, which is higher if
-    it learns sooner, and over the last tenth, `accuracy_end`; the mean `loss` of that, nats a scored position; and
-    `settling.summary` of a path of `LOOPS` loops.
-
-    "path": `accuracy`, the mean `size` of a state and `moved`, the length of the last step over it, after `loops`.
-
-    "halting": of sequences that stop at a `threshold`, after the trained loops at the latest, the mean `loops` and
-    `accuracy`; and `accuracy_fixed` if all take so many, between those at the two nearest whole numbers.
-    """
-    for number, (told, theta) in enumerate(zip(_models(spec, trained), trained["parameters"][-1], strict=True)):
-        path = follow(rebuild(spec.config, theta), _batch(spec), LOOPS)
-        yield number, {"kind": "model", "final": True, **told, **summary(path, spec.config.n_loops)}
-        for row in _path(path):
-            yield number, {"kind": "path", "final": False, **row}
-        for row in _halting(path, spec.config.n_loops):
-            yield number, {"kind": "halting", "final": False, **row}
-
-
-def labels_of_gated(spec: TunedSpec, lr: float) -> list[dict[str, object]]:
-    """Which models they are; `gate` is "none" with a plain update, `steering` "none" without."""
+def labels_of_gated(spec: TunedSpec, trained: Mapping[str, Tensor]) -> list[Row]:
+    """Which models they are; `gate` is "none" with a plain update, `steering` "none", "feedback" or "line"."""
     c, steering = spec.config, spec.training.steering
     gates = {"gate": c.gate, "gate_of": c.gate_of} if c.update == "gated" else {"gate": "none", "gate_of": "own"}
-    name = next((name for name, known in STEERED.items() if known == steering), "none" if steering is None else "other")
-    return [labels | gates | {"steering": name} for labels in labels_of_tuned(spec, lr)]
+    how = {"steering": "none", "steered_from": float("nan"), "steered_to": float("nan")}
+    if steering is not None:
+        name = "feedback" if steering.what == "entropy" else "line"
+        how = {"steering": name, "steered_from": steering.begin, "steered_to": steering.end}
+    return [label | gates | how for label in labels_of_arm(spec, trained)]
 
 
-def _models(spec: TunedSpec, trained: Mapping[str, Tensor]) -> Iterator[dict[str, float]]:
-    t, parameters = spec.training, trained["parameters"][-1]
-    population = LoopedPopulation(t.config, [m.seed for m in spec.members])
-    table = {f"accuracy_{n}": accuracy(population, parameters, t.task, n, _few(spec, k)) for n, k in LENGTHS.items()}
-    table["shortfall_16"] = 1 - table["accuracy_16"]
-    last = max(1, t.steps // 10)
-    table |= {"accuracy_all": trained["accuracy"].mean(0), "accuracy_end": trained["accuracy"][-last:].mean(0)}
-    table["loss"] = trained["losses"][-last:].mean(0)
-    for number in range(len(parameters)):
-        yield {name: float(values[number]) for name, values in table.items()}
+def _contrasts(spec: TunedSpec) -> list[Row]:
+    steering, c = spec.training.steering, spec.config
+    if c.update != "plain" or c.step_size != 1:
+        return []
+    if steering and steering.what == "entropy":
+        return [{"side": "feedback", "rival": rival} for rival in ("line", "none")]
+    return [{"side": "rival", "rival": "line" if steering else "none"}]
 
 
-def _path(path: Path) -> Iterator[dict[str, float]]:
-    sizes = path.states.norm(dim=(-2, -1)).mean(-1)
-    moved = (path.states[1:] - path.states[:-1]).norm(dim=(-2, -1)).mean(-1) / sizes[1:]
-    right = path.right.double().mean(-1)
-    for loops in SHOWN:
-        told = {"accuracy": right[loops - 1], "size": sizes[loops], "moved": moved[loops - 1]}
-        yield {"loops": loops} | {name: float(f"{float(value):.4g}") for name, value in told.items()}
+def _afterwards(spec: TunedSpec, trained: Mapping[str, Tensor]) -> Iterator[tuple[int, Row]]:
+    c, batch = spec.config, batch_of(spec)
+    if c.gate_of != "own" or c.step_size != 1 or spec.training.steering or c.gate == "constant":
+        return
+    for number, theta in enumerate(trained["parameters"][-1]):
+        model = rebuild(c, theta)
+        if c.update == "gated":
+            yield from ((number, {"held": c.gate} | row) for row in _controls(model, batch))
+        else:
+            for gate in GATES:
+                given = model.altered(update="gated", gate=gate)
+                yield from ((number, {"held": gate} | row) for row in _controls(given, batch))
 
 
-def _halting(path: Path, most: int) -> Iterator[dict[str, float]]:
-    fixed = path.right[:most].double().mean(-1)
-    for threshold in THRESHOLDS:
-        loops, right = halted(path, threshold, most)
-        mean = float(loops.double().mean())
-        low = min(int(mean), most - 1)
-        same = float(torch.lerp(fixed[low - 1], fixed[low], mean - low))
-        yield {
-            "threshold": threshold,
-            "loops": mean,
-            "accuracy": float(right.double().mean()),
-            "accuracy_fixed": float(same),
-        }
+def _controls(model: LoopedTransformer, batch: Batch) -> Iterator[Row]:
+    """A gated model as it is, with controls of its gates, and with a constant of the same mean."""
+    mean = 1.0
+    for whose in ("own", "mean", "shuffled"):
+        told = summary(follow(model.altered(gate_of=whose), batch, LOOPS_AFTER), model.config.n_loops)
+        mean = told["mean_gate"] if whose == "own" else mean
+        yield {"given": whose, **told}
+    if mean > 0:
+        held = follow(model.altered(update="plain", step_size=mean), batch, LOOPS_AFTER)
+        yield {"given": "constant", **summary(held, model.config.n_loops)}
 
 
-def _afterwards(config: LoopedConfig, parameters: Tensor, batch: Batch) -> Iterator[dict[str, object]]:
-    """A gate that training did not know: as it is, and its mean over places, sequences and trained loops."""
-    for gate in GATES:
-        path = follow(rebuild(replace(config, update="gated", gate=gate), parameters), batch, LOOPS)
-        mean = float(path.gates[: config.n_loops].mean())
-        yield {"given": gate, "constant": False, **summary(path, config.n_loops)}
-        if mean > 0:
-            path = follow(rebuild(replace(config, step_size=mean), parameters), batch, LOOPS)
-            yield {"given": gate, "constant": True, **summary(path, config.n_loops)}
-
-
-def _batch(spec: TunedSpec) -> Batch:
-    """On which paths are followed: sequences whose last token has an answer."""
-    batch = sample(spec.training.task, 2 * _few(spec, SEQUENCES), TOKENS, generator(TOKENS, "settling"))
-    kept = batch.scored[:, -1].nonzero()[: _few(spec, SEQUENCES), 0]
-    return Batch(batch.tokens[kept], batch.answers[kept], batch.scored[kept])
-
-
-def _few(spec: TunedSpec, sequences: int) -> int:
-    """Shorter trainings are measured on fewer sequences."""
-    return sequences if spec.training.steps >= 1000 else max(2, sequences // 32)
+def _followed(spec: TunedSpec, trained: Mapping[str, Tensor]) -> Iterator[tuple[int, Row]]:
+    steering, steps = spec.training.steering, spec.training.steps
+    if steering is None:
+        return
+    wanted = torch.tensor([steering.wanted(step / steps) for step in range(steps)])
+    seen = trained["open" if steering.what == "entropy" else "factor"]  # (steps, M)
+    miss = (seen - wanted[:, None]).abs().mean(0)
+    width = max(1, steps // POINTS)
+    means = {name: trained[name].unfold(0, width, width).mean(-1) for name in ("open", "factor", "accuracy")}
+    for point, aim in enumerate(wanted.unfold(0, width, width).mean(-1).tolist()):
+        for number in range(len(spec.members)):
+            told: Row = {name: float(f"{float(values[point, number]):.4g}") for name, values in means.items()}
+            yield (
+                number,
+                {"step": (point + 1) * width, "wanted": float(f"{aim:.4g}"), "miss": float(miss[number])} | told,
+            )
 
 
 EXPERIMENT = Experiment(

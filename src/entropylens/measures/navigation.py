@@ -5,8 +5,6 @@ Shapes: B sequences, n tokens, d width, T loops.
 
 from __future__ import annotations
 
-import copy
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import pandas as pd
@@ -31,9 +29,7 @@ def with_update(
         update: the rule.
         constants: `damping`, `pull`, `slope` and `temperature`, μ, α, β and τ; those of its configuration, if not said.
     """
-    other, shape = copy.copy(model), {"update": update, "residual": True, "step_size": 1.0}
-    other.config = replace(model.config, **shape, **constants)  # type: ignore[arg-type]
-    return other
+    return model.altered(update=update, residual=True, step_size=1.0, **constants)
 
 
 def potential_of(model: LoopedTransformer, x: Tensor) -> Potential:
@@ -53,7 +49,7 @@ def potential_of(model: LoopedTransformer, x: Tensor) -> Potential:
 
 @torch.no_grad()
 def follow(model: LoopedTransformer, x: Tensor, steps: int) -> Path:
-    """Where a model's Hamiltonian loops go from Z = V = 0, with embeddings X, (B, n, d); E is without a spring.
+    """Where a model's Hamiltonian loops go from Z_0 and V = 0, with embeddings X, (B, n, d); E is without a spring.
 
     With a pull states stay bounded if F is, as it is with a norm: ‖z_i‖ ≤ `gain` · (α max ‖F_i‖ + β R_i), for any
     number of loops. Without one they go away, as e has no least (`hamiltonian.falling`).
@@ -63,7 +59,7 @@ def follow(model: LoopedTransformer, x: Tensor, steps: int) -> Path:
     """
     if not model.config.slope > 0:
         raise ValueError(f"H needs a slope above 0, got {model.config.slope}")
-    potential, z, velocity = potential_of(model, x), torch.zeros_like(x), torch.zeros_like(x)
+    potential, (z, velocity) = potential_of(model, x), model.begin(x)
     states, velocities = [z], [velocity]
     for loop in range(steps):
         z, velocity = model.step(z, x, velocity, loop)
@@ -125,7 +121,7 @@ def by_loop(model: LoopedTransformer, batch: Batch, loops: int, settled: float =
         `stuck`, the share of sequences that are wrong and for which it is at most `settled`; both NaN at first.
     """
     x, answers, rows = model.embed(batch.tokens), batch.answers[:, -1], []
-    z = velocity = torch.zeros_like(x)
+    z, velocity = model.begin(x)
     for loop in range(loops + 1):
         before = z
         if loop:

@@ -1,6 +1,11 @@
 """What a looped model does if it goes on looping: whether it comes to rest, and what that does to its answers.
 
-Shapes: T loops, B sequences, n tokens, d width; norms of states are Frobenius norms, of all tokens of a sequence.
+A residual loop with a layer norm need not rest: once the direction of its state has settled, what it adds is constant,
+and the state grows in proportion to the loops, whatever constant step it takes. What a reader of the model sees settles
+all the same, so that it is the answer whose settling is timed.
+
+Shapes: T loops, B sequences, n tokens, d width, V symbols; norms of states are Frobenius norms, of all tokens of a
+sequence.
 """
 
 from __future__ import annotations
@@ -11,14 +16,15 @@ import torch
 from torch import Tensor
 
 from entropylens.measures.trajectories import local_rates
-from entropylens.models.entropies import tsallis
-from entropylens.models.gates import relative
+from entropylens.models.entropies import normalised_tsallis
 from entropylens.models.loop_kernel import ORDER
 from entropylens.models.looped import LoopedTransformer, LoopTrace
 from entropylens.tasks.induction import Batch
 
 TOLERANCE = 1e-3
 """A loop that moves a state by less than this share of its size has come to rest."""
+ANSWER_TOLERANCE = 0.01
+"""In total variation: an answer's distribution that stays so close to where it ends has settled."""
 PERIODS = 12
 """The longest cycle that is looked for, in loops."""
 
@@ -31,10 +37,16 @@ class Path:
     """(T + 1, B, n, d)."""
     right: Tensor
     """(T, B) bool: whether the last token's answer is right after 1 … T loops."""
+    away: Tensor
+    """(T, B) total variation between the last token's distribution over answers, and that after all loops."""
     open: Tensor
-    """(T, B) relative Tsallis entropy of the last token's row, 0 … 1; NaN in a loop that is not looked at."""
+    """(T, B) relative Tsallis entropy of the last token's row, 0 … 1."""
     gates: Tensor
     """(T, B) the mean gate of a sequence's tokens; 1 without gates."""
+    pushes: Tensor
+    """(T, B) ‖F‖, what the block would add without gate and step size; 0 for tokens whose gate is shut."""
+    given: Tensor
+    """(B) ‖X‖."""
 
 
 @torch.no_grad()
@@ -49,10 +61,19 @@ def follow(model: LoopedTransformer, batch: Batch, loops: int) -> Path:
     trace = LoopTrace("last")
     model(batch.tokens, trace, n_loops=loops)
     states = torch.stack(trace.states)
-    right = model.read(states[1:, :, -1:])[..., 0, :].argmax(-1) == batch.answers[:, -1]
-    rows = torch.stack(trace.rows)[..., 0, :]
-    gates = torch.stack(trace.gates).mean(-1) if trace.gates else torch.ones(rows.shape[:2])
-    return Path(states, right, relative(tsallis(rows, ORDER)[..., None], False)[..., 0], gates)
+    logits = model.read(states[1:, :, -1:])[..., 0, :]
+    answers = logits.softmax(-1)
+    taken = torch.stack(trace.gates) if trace.gates else torch.ones(states[1:].shape[:-1])  # (T, B, n)
+    pushes = states.diff(dim=0) / (model.config.step_size * taken[..., None])
+    return Path(
+        states,
+        logits.argmax(-1) == batch.answers[:, -1],
+        (answers - answers[-1]).abs().sum(-1) / 2,
+        normalised_tsallis(torch.stack(trace.rows)[..., 0, :], ORDER),
+        taken.mean(-1),
+        torch.where(taken[..., None] > 0, pushes, 0.0).norm(dim=(-2, -1)),
+        model.embed(batch.tokens).norm(dim=(-2, -1)),
+    )
 
 
 def summary(path: Path, trained: int) -> dict[str, float]:
@@ -67,9 +88,12 @@ def summary(path: Path, trained: int) -> dict[str, float]:
         loops; `late_decay`, so in the second half of all. `loops_to_rest`: after how many loops no later one moves a
         state by `TOLERANCE` of its size, one more than there are if that never is; `at_rest`, the share of sequences
         for which it is; `cycles`, the share of those that are not at rest and yet come back to where they were
-        2 … `PERIODS` loops ago. `growth`: log ‖Z‖ at the end less that after the trained loops. `mean_gate`, that
-        in the trained loops. `accuracy`, after the trained loops, `accuracy_late` after all, and `accuracy_best`, of
-        any number of loops.
+        2 … `PERIODS` loops ago. `growth`: log ‖Z‖ at the end less that after the trained loops. `mean_gate`, that in
+        the trained loops. `loops_to_answer`: after how many loops the answer stays within `ANSWER_TOLERANCE` of what it
+        is in the end; a sequence with numbers that are none counts as all loops. `speed_loops`, less the mean of its
+        logarithm. `push`: ‖F‖ after the trained loops and, `push_late`, after all; `share`: ‖Z‖ over ‖X‖ after the
+        trained loops. `diverged`, whether a number is none. `accuracy`, after the trained loops, `accuracy_late` after
+        all, and `accuracy_best`, of any number of loops.
     """
     states, loops = path.states, len(path.right)
     if not 0 < trained <= loops:
@@ -80,6 +104,7 @@ def summary(path: Path, trained: int) -> dict[str, float]:
     returns = (
         torch.stack(back).amin(0) <= TOLERANCE * states[-1].norm(dim=(-2, -1)) if back else torch.zeros_like(still[0])
     )
+    settled = settling(path.away).double()
     size, right = states.norm(dim=(-2, -1)), path.right.double().mean(-1)
     numbers = {
         "decay": -local_rates(states[: trained + 1], 1e-6).rate.log(),
@@ -89,11 +114,24 @@ def summary(path: Path, trained: int) -> dict[str, float]:
         "cycles": (returns & ~still[-1]).double(),
         "growth": (size[-1] / size[trained]).log(),
         "mean_gate": path.gates[:trained].mean(0),
+        "loops_to_answer": settled,
+        "speed_loops": -settled.log(),
+        "push": path.pushes[trained - 1],
+        "push_late": path.pushes[-1],
+        "share": size[trained] / path.given,
+        "diverged": (~states.isfinite()).any().double(),
         "accuracy": right[trained - 1],
         "accuracy_late": right[-1],
         "accuracy_best": right.amax(),
     }
     return {name: float(value.nanmean()) for name, value in numbers.items()}
+
+
+def settling(away: Tensor) -> Tensor:
+    """After how many loops answers stay within `ANSWER_TOLERANCE` of the last one: distances (T, B) to (B), 1 … T."""
+    astray = ~(away <= ANSWER_TOLERANCE)  # of a NaN, too
+    after = torch.arange(2, len(away) + 2)[:, None]  # the loop after the one in which it is astray
+    return torch.where(astray, after, 1).amax(0).clamp(max=len(away))
 
 
 def halted(path: Path, threshold: float, most: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ looks at all places that it sees alike.
     diffuse       h              who is not sure moves, and so comes to rest when it is
     exponential   exp(−S)        sharp, and never shut
     learned       σ(a + b h)     two parameters decide; at 0, as they start, all gates are half open
+    constant      σ(a)           one parameter decides, and entropy has no say: the learned gate's rival
 
 What a gate does beyond taking smaller steps, controls tell: a token gets the gate of the same place in another sequence
 of the batch (`shuffled`), or the mean of that place over the batch (`mean`). So each place and loop has the same gates,
@@ -29,8 +30,10 @@ from torch import Tensor
 from entropylens.models.entropies import largest_tsallis
 from entropylens.models.loop_kernel import ORDER
 
-Gate = Literal["open", "sharp", "diffuse", "exponential", "learned"]
+Gate = Literal["open", "sharp", "diffuse", "exponential", "learned", "constant"]
 Whose = Literal["own", "shuffled", "mean"]
+PARAMETERS: dict[Gate, int] = {"learned": 2, "constant": 1}
+"""How many a gate has; others have none."""
 
 
 def relative(entropy: Tensor, causal: bool) -> Tensor:
@@ -48,17 +51,22 @@ def opened(gate: Gate, entropy: Tensor, causal: bool, learned: Tensor | None = N
         gate: which.
         entropy: of order `ORDER`, as `entropies.tsallis` has it.
         causal: whether a token sees those before it only, and so has fewer places to look at.
-        learned: a and b, (*, 1, 2), of a learned gate.
+        learned: a and b of a learned gate, (*, 1, 2), or a of a constant one, (*, 1, 1).
 
     Raises:
-        ValueError: for an unknown gate, or a learned one without parameters.
+        ValueError: for an unknown gate, or parameters that are not the gate's.
     """
-    if gate not in get_args(Gate) or (gate == "learned") != (learned is not None):
-        raise ValueError(f"gate is one of {', '.join(get_args(Gate))}, the last with parameters; got {gate!r}")
+    has = 0 if learned is None else learned.shape[-1]
+    if gate not in get_args(Gate) or has != PARAMETERS.get(gate, 0):
+        raise ValueError(
+            f"gate is one of {', '.join(get_args(Gate))}, the last two with parameters; got {gate!r}, {has}"
+        )
     if gate == "open":
         return torch.ones_like(entropy)
     if gate == "exponential":
         return torch.exp(-entropy)
+    if gate == "constant" and learned is not None:
+        return torch.sigmoid(learned).expand_as(entropy)
     h = relative(entropy, causal)
     if learned is not None:
         a, b = learned[..., None].unbind(-2)

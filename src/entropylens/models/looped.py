@@ -1,7 +1,7 @@
 """A looped transformer, with a single head if nothing else is said: a block that is applied to its own state again.
 
     X = embedding + position        (n, d)   enters at every loop
-    Z_0 = 0                         (n, d)   the state
+    Z_0 = 0                         (n, d)   the state; X itself, where it is to `start` from the `input`
     Z_{t+1} = Z_t + c F(Z_t + X)             T times; a `gated` or `hamiltonian` update does something else with F
     logits = LN(Z_T) W_U + b        (n, V)
 
@@ -15,9 +15,10 @@ a population of models may be stacked (training/looped.py).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -25,11 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from entropylens.models.entropies import tsallis
-from entropylens.models.gates import Gate, Whose, assigned, opened
+from entropylens.models.gates import PARAMETERS, Gate, Whose, assigned, opened
 from entropylens.models.loop_kernel import ORDER, has_kernel, loop_block, loop_block_entropy
 from entropylens.models.transformer import FeedForward, Linear, Norm1d
 
 Update = Literal["plain", "gated", "hamiltonian"]
+Start = Literal["zero", "input"]
 Keep = Literal["all", "last"]
 LoopNorm = Literal["none", "pre", "post"]
 
@@ -55,6 +57,7 @@ class LoopedConfig:
         update: how F changes the state, see `LoopedTransformer.step`.
         gate: of a gated update, see `models/gates.py`.
         gate_of: whose gate a token gets: its own, or, as controls, another sequence's, or the mean of all sequences.
+        start: Z_0, `zero` or `input`, X. A state that only an energy moves knows its token from there or not at all.
         damping, pull, slope, temperature: μ, α, β and τ of the Hamiltonian update, which the paper does not give.
     """
 
@@ -73,6 +76,7 @@ class LoopedConfig:
     update: Update = "plain"
     gate: Gate = "learned"
     gate_of: Whose = "own"
+    start: Start = "zero"
     damping: float = 0.5
     pull: float = 0.5
     slope: float = 0.1
@@ -88,7 +92,13 @@ class LoopedConfig:
             raise ValueError(f"a hamiltonian update has one head, got {self.n_heads}")
         if self.d_ff is not None and self.d_ff < 0:
             raise ValueError(f"d_ff is 0, for none, or more, got {self.d_ff}")
-        for name, choices in (("norm", LoopNorm), ("update", Update), ("gate", Gate), ("gate_of", Whose)):
+        for name, choices in (
+            ("norm", LoopNorm),
+            ("update", Update),
+            ("gate", Gate),
+            ("gate_of", Whose),
+            ("start", Start),
+        ):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(get_args(choices))}")
         self._check_step_size()
@@ -107,9 +117,9 @@ class LoopedConfig:
         return 4 * self.d_model if self.d_ff is None else self.d_ff
 
     @property
-    def learns_gate(self) -> bool:
-        """Whether the gate has parameters."""
-        return self.update == "gated" and self.gate == "learned"
+    def gate_parameters(self) -> int:
+        """How many parameters the gate has."""
+        return PARAMETERS.get(self.gate, 0) if self.update == "gated" else 0
 
     def build(self, generator: torch.Generator | None = None) -> LoopedTransformer:
         """A model of this shape."""
@@ -226,7 +236,7 @@ class LoopedTransformer(nn.Module):
         self.token = nn.Parameter(torch.randn(config.vocabulary, d))
         self.previous = nn.Parameter(torch.randn(config.vocabulary + 1, d)) if config.hint else None
         self.blocks = nn.ModuleList(LoopBlock(config) for _ in range(config.n_blocks))
-        self.gate = nn.Parameter(torch.zeros(1, 2)) if config.learns_gate else None
+        self.gate = nn.Parameter(torch.zeros(1, config.gate_parameters)) if config.gate_parameters else None
         self.norm = Norm1d(d, config.norm != "none")
         self.unembed = Linear(d, config.vocabulary)
         if generator is not None:
@@ -293,7 +303,7 @@ class LoopedTransformer(nn.Module):
 
     def run(self, x: Tensor, trace: LoopTrace | None = None, n_loops: int | None = None) -> Tensor:
         """Z_T from X, both (*, B, n, d)."""
-        z = velocity = torch.zeros_like(x)
+        z, velocity = self.begin(x)
         if trace is not None:
             trace.states.append(z)
         for loop in range(self.config.n_loops if n_loops is None else n_loops):
@@ -304,6 +314,17 @@ class LoopedTransformer(nn.Module):
             with torch.set_grad_enabled(trace.differentiable and torch.is_grad_enabled()):
                 trace.rows += self.last_rows(trace.states, x)
         return z
+
+    def begin(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Z_0 and the velocity there, 0, both (*, B, n, d) as X."""
+        nothing = torch.zeros_like(x)
+        return (x if self.config.start == "input" else nothing), nothing
+
+    def altered(self, **changed: object) -> LoopedTransformer:
+        """The same parameters, not copied, looped by another rule: fields of the configuration that have none."""
+        other = copy.copy(self)
+        other.config = replace(self.config, **changed)  # type: ignore[arg-type]
+        return other
 
     def last_rows(self, states: Sequence[Tensor], x: Tensor) -> list[Tensor]:
         """What the last token attends to in each loop, (*, B, 1, n) each, from Z_0 … Z_T and X, (*, B, n, d) each."""
@@ -349,7 +370,7 @@ def settle(model: LoopedTransformer, tokens: Tensor, tolerance: float = 1e-4, mo
     if not tolerance > 0 or most < 1:
         raise ValueError(f"needs a tolerance above 0 and a loop or more, got {tolerance} and {most}")
     x = model.embed(tokens)
-    z = velocity = torch.zeros_like(x)
+    z, velocity = model.begin(x)
     converged, loops = False, 0
     while not converged and loops < most:
         before = z

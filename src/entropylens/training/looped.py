@@ -29,7 +29,7 @@ from entropylens.training.steering import Steering
 YOUNGER: dict[str, Any] = {
     "steering": None,
     "task": {"hops": 1},
-    "config": {"gate": "learned", "gate_of": "own"},
+    "config": {"gate": "learned", "gate_of": "own", "start": "zero"},
 }
 """Fields that are younger than the first published rows, and their usual values, with which nothing is told of them."""
 
