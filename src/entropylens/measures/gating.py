@@ -7,7 +7,7 @@ q = 1) and g_i = γ(S_i),
     w_i = ∂S_i/∂a_i = −q/(q−1) · J_i r_i^(q−1),    J_i = diag(r_i) − r_iᵀ r_i.
 
 *Proof.* ∂S/∂r_k = −q/(q−1) r_k^(q−1), and J_i is the softmax's derivative, which is symmetric; the rest is the chain
-rule. ∎ The last term, of rank one a token, is what a constant does not have. (In h = S / S_max, γ'(S) is γ'(h) / S_max.)
+rule. ∎ The last term, of rank one a token, is what a constant does not have. (In h = S / S_max: γ'(h) / S_max.)
 
 Rest points are where g_i F_i = 0 for all i. Gates above 0 cannot move them: F = 0, as without. There the last term is 0
 and DG = I + diag(g) DF: near rest an entropy gate *is* a constant step for each token. A gate that can shut (`sharp` at
