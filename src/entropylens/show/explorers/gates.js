@@ -53,13 +53,7 @@ export default {
         if (known.test(found[key]) && found[key] >= low && found[key] <= high) state[key] = Number(found[key]);
       }
     }
-    const select = (change) => {
-      Object.assign(state, change);
-      model.set("selected", { ...state });
-      model.save_changes();
-      refresh();
-      if (page) toAddress(model.get("name"), state);
-    };
+    const select = selector({ model, page }, state, refresh);
 
     // ---- words ------------------------------------------------------------------------------------------------------
     const percent = (share) => (share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`);
@@ -82,7 +76,8 @@ export default {
       if (end === "away") return `does not come to rest in ${loops} loops: it runs away`;
       if (end === "swings") return `does not come to rest in ${loops} loops: it swings to and fro (by ${small(last)} in the last)`;
       if (end === "on") return `is not at rest after ${loops} loops: the last moves it by ${small(last)}`;
-      return `${rest ? `stops after ${times(rest)},` : "stays"} at z\u00a0=\u00a0${exact(z)}, and has not arrived: F\u00a0=\u00a0${exact(pull)} there${shut ? `, but the gate is at ${small(gate)}` : ""}`;
+      const how = rest ? `stops after ${times(rest)},` : "stays", why = shut ? `, but the gate is at ${small(gate)}` : "";
+      return `${how} at z\u00a0=\u00a0${exact(z)}, and has not arrived: F\u00a0=\u00a0${exact(pull)} there${why}`;
     }
     function tell({ own, control, plain }) {
       const who = { open: "plain step, all gates open,", constant: `constant ${state.c.toFixed(2)}` }[state.gate] ?? `${state.gate} gate`;
@@ -134,8 +129,8 @@ export default {
       told,
       make("div", { class: "panels" }, bars, path, moved),
       make("p", { class: "legend", text:
-        `A toy: a token's state is one number, z; ${toy.places.length} places hold the numbers at which the bars stand. It looks at them by ` +
-        "softmax(β\u00a0z\u00a0·\u00a0places): the farther z is from 0, the surer. F\u00a0=\u00a0gain · (mean of what it looks at − z); z moves by gate · F. " +
+        `A toy: a token's state is one number, z; ${toy.places.length} places hold the numbers at which the bars stand. It looks ` +
+        "at them by softmax(β\u00a0z\u00a0·\u00a0places): the farther z is from 0, the surer. F\u00a0=\u00a0gain · (mean of what it looks at − z); z moves by gate · F. " +
         `S: Tsallis' entropy of the row at q\u00a0=\u00a0${toy.order}; h: S over its largest value. Gates: open 1, sharp 1\u00a0−\u00a0h, diffuse h, ` +
         "exponential exp(−S), learned σ(a\u00a0+\u00a0b\u00a0h), constant c. Dashed, the control: in each loop the mean of the gate's " +
         `${loops} values on its own way. At rest: from then on no loop moves z by more than ${toy.tolerance}. Arrived: F is 0, within ` +
@@ -229,9 +224,6 @@ export default {
       drawLines({ own, control });
       tell({ own, control, plain });
     }
-    const fromPython = () => (Object.assign(state, model.get("selected")), refresh());
-    model.on("change:selected", fromPython);
-    const stop = keepDrawn(el, refresh);
-    return () => (model.off("change:selected", fromPython), stop());
+    return keepUp({ model, el }, state, refresh);
   },
 };

@@ -34,8 +34,8 @@ FIRST: dict[str, Any] = {
 }  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
     "as it starts": {"gate": "diffuse", "sharpness": 8.0, "start": 0.0, "gain": 1.0},
-    "the plain step swings": {"gate": "open", "sharpness": 8.0, "start": 0.2, "gain": 2.2},
-    "a gate brakes it": {"gate": "exponential", "sharpness": 8.0, "start": 0.2, "gain": 2.2},
+    "the plain step swings": {"gate": "open", "sharpness": 8.0, "start": 0.2, "gain": 2.5},
+    "a gate brakes it": {"gate": "exponential", "sharpness": 8.0, "start": 0.2, "gain": 2.5},
     "a constant does better": {"gate": "sharp", "sharpness": 4.0, "start": 0.2, "gain": 1.0},
     "a gate shuts at once": {"gate": "sharp", "sharpness": 8.0, "start": 0.0, "gain": 1.0},
     "a gate shuts on the way": {"gate": "sharp", "sharpness": 2.5, "start": -2.0, "gain": 2.5},
