@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 import torch
 
@@ -48,3 +49,32 @@ def test_shapes_are_the_gates() -> None:
 def test_a_row_of_one_place_has_no_relative_entropy() -> None:
     with pytest.raises(ValueError, match="two places or more, got 1"):
         draw.shapes(places=(1, 4))
+
+
+def models(**changed: object) -> pd.DataFrame:
+    usual = {"gate": "none", "gate_of": "own", "step_size": 1.0, "steering": "none", "kind": "model", "seed": [0, 1]}
+    return pd.DataFrame(usual | changed)
+
+
+def test_arms_have_names() -> None:
+    rows = pd.concat([
+        models(), models(step_size=0.25), models(gate="constant"), models(gate="learned"),
+        models(gate="learned", gate_of="mean"), models(gate="sharp", gate_of="shuffled"), models(steering="line"),
+        models(kind="path"),
+    ])  # fmt: skip
+    names = draw.named(rows, kind="model")["arm"]
+    assert list(dict.fromkeys(names)) == [
+        "plain", "fixed 0.25", "learned constant", "by entropy", "by entropy, mean over sequences",
+        "sharp, other sequences'",
+    ]  # fmt: skip
+    assert len(names) == 12
+
+
+def test_arms_are_compared() -> None:
+    rows = pd.concat([models(wander=[0.2, 0.4]), models(gate="constant", wander=[0.5, 0.5]),
+                      models(gate="learned", wander=[0.1, float("nan")])])  # fmt: skip
+    picture = draw.compare(draw.named(rows), {"wander": "how far"}, "learned constant")
+    assert "how far, plain: 0.3 (" in picture.alt
+    assert "how far, learned constant: 0.5 (0.5 to 0.5)" in picture.alt
+    assert "how far, by entropy: 0.1" in picture.alt
+    assert "mean, learned constant" in picture.svg

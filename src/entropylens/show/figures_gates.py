@@ -1,10 +1,12 @@
-"""Figures of entropy gates: what they are, and what a smaller constant step buys near rest."""
+"""Figures of chapter 12 on gates: what they are, what a smaller step buys near rest, and what models make of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,9 +17,14 @@ from torch import Tensor
 from entropylens.models.entropies import largest_tsallis
 from entropylens.models.gates import Gate, opened
 from entropylens.models.loop_kernel import ORDER
-from entropylens.show.figures import BLACK, LINES, canvas, picture
+from entropylens.show import marks
+from entropylens.show.figures import BLACK, LINES, Line, canvas, picture
+from entropylens.show.figures_energy import difference
 
 CONSTANTS = (1.0, 0.5, 0.25)
+PLAIN, BY_ENTROPY, RIVAL, CONTROL = LINES[0], LINES[1], LINES[3], LINES[6]
+WHOSE = {"own": "", "mean": ", mean over sequences", "shuffled": ", other sequences'"}
+"""Whose gate tokens get, in words."""
 ZERO = 1e-9
 """Below this share of the largest |λ|, an eigenvalue is a rounded 0."""
 
@@ -122,3 +129,53 @@ def shapes(
     ax.set_xlabel("relative entropy h of the row: 0 one place, 1 all places alike")
     figure.legend(loc="outside upper center", ncols=2)
     return figure, f"Gates at relative entropies 0, ½ and 1. {'; '.join(words)}."
+
+
+# ---- what models make of them ----------------------------------------------------------------------------------------
+
+
+def arm_of(row: Mapping[Hashable, Any]) -> str:
+    """What moves the states of a row's model, in words: "plain", "fixed 0.5", "learned constant", "by entropy", …."""
+    if row["gate"] == "none":
+        return "plain" if row["step_size"] == 1 else f"fixed {row['step_size']:g}"
+    gate = {"constant": "learned constant", "learned": "by entropy"}.get(row["gate"], str(row["gate"]))
+    return gate + WHOSE[row["gate_of"]]
+
+
+def named(rows: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """Rows of models without steering, of these columns' values, with an `arm`, in the order of the experiment."""
+    here = rows[rows["steering"] == "none"]
+    for column, value in where.items():
+        here = here[here[column] == value]
+    return here.assign(arm=[arm_of(row) for row in here.to_dict("records")])
+
+
+@picture
+def compare(table: pd.DataFrame, columns: Mapping[str, str], usual: str) -> tuple[Figure, str]:
+    """Arms side by side, a panel a quantity, a line an arm; the vertical line is the mean of the usual one.
+
+    Args:
+        table: one row a model, with its `arm`.
+        columns: what is compared, and what its axis says.
+        usual: the arm that the others are compared with.
+    """
+    names = list(dict.fromkeys(table["arm"]))
+    figure, axes = canvas(len(columns), height=0.5 + len(columns) * (0.8 + 0.3 * len(names)))
+    words = []
+    for ax, (column, label) in zip(axes, columns.items(), strict=True):
+        for y, name in enumerate(names):
+            values = table[table["arm"] == name][column]
+            said = difference(ax, values, y, _line(name, usual), "", "{:.3g}")
+            words += [f"{label}, {name}: {said}"] if said else []
+            if name == usual and said:
+                ax.axvline(values.mean(), color=RIVAL.color, linewidth=1.2, zorder=1, label=f"mean, {usual}")
+        ax.set_yticks(range(len(names)), names)
+        ax.set(ylim=(len(names) - 0.4, -0.6), xlabel=label)
+    marks.legend(figure, axes[:1])
+    return figure, marks.alt("Arms compared", words)
+
+
+def _line(name: str, usual: str) -> Line:
+    if name == usual:
+        return RIVAL
+    return PLAIN if name == "plain" else CONTROL if name.startswith("fixed") or "sequences" in name else BY_ENTROPY
