@@ -47,6 +47,28 @@ def test_trials_are_trainings_of_their_own() -> None:
     torch.testing.assert_close(kept["trials"][:2], accuracy[:2])  # the last rate diverges
 
 
+def test_trials_choose_among_trainings_as_well() -> None:
+    """Of a model that sees the token before and one that does not, the first; and it is the one that is trained."""
+    blind = replace(TRAINING, config=replace(TRAINING.config, hint=False))
+    asked = spec(training=blind, others=(TRAINING,), rates=(1e-3, 1e-2), trial_steps=200)
+    kept, _, _ = train_tuned(asked, "cpu")
+    assert kept["trials"].shape == (2, 2, 2)
+    assert int(kept["choice"]) == 1
+    chosen = asked.chosen(kept)
+    assert chosen.training == TRAINING
+    assert chosen.others == ()
+    by_hand = train_looped(chosen.at(float(kept["lr"])))
+    assert torch.equal(kept["parameters"], by_hand.parameters)
+    assert asked.steps == TRAINING.steps + 2 * 200
+    assert asked.work() > spec(training=blind, rates=(1e-3, 1e-2), trial_steps=200).work()
+    assert asked.canonical() != spec(training=blind, rates=(1e-3, 1e-2), trial_steps=200).canonical()
+
+
+def test_one_rate_with_several_trainings_is_tried() -> None:
+    asked = spec(others=(replace(TRAINING, clip=1.0),), rates=(1e-2,))
+    assert train_tuned(asked, "cpu")[0]["trials"].shape == (2, 1, 2)
+
+
 def test_a_single_rate_needs_no_trial() -> None:
     kept, _, _ = train_tuned(spec(rates=(0.5,)), "cpu")
     assert float(kept["lr"]) == 0.5
@@ -83,6 +105,7 @@ def test_what_is_asked_for_is_in_the_key() -> None:
         ({"rates": ()}, "needs ascending rates"),
         ({"rates": (1e-2, 1e-3)}, "needs ascending rates"),
         ({"trial_steps": 4}, "5 steps or more"),
+        ({"others": (replace(TRAINING, steps=13),)}, "the same members and steps"),
         ({"seeds": (1, 7)}, r"none of the training's, got \[1\] as both"),
     ],
 )

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from entropylens.measures.settling import TOLERANCE, Path, follow, halted, summary
-from entropylens.models.looped import LoopedConfig
+from entropylens.measures.settling import TOLERANCE, Path, follow, halted, settling, summary
+from entropylens.models.entropies import normalised_tsallis
+from entropylens.models.loop_kernel import ORDER
+from entropylens.models.looped import LoopedConfig, LoopTrace
 from entropylens.tasks.induction import InductionTask, sample
 
 
 def made(states: Tensor, right: Tensor | None = None) -> Path:
     loops, batch = len(states) - 1, states.shape[1]
     ones = torch.ones(loops, batch)
-    return Path(states, ones.bool() if right is None else right, ones, ones)
+    answers = torch.full((loops, batch, 2), 0.5)
+    return Path(states, ones.bool() if right is None else right, answers, ones, ones, ones, ones[0])
 
 
 def geometric(rate: float, loops: int) -> Tensor:
@@ -69,13 +73,31 @@ def test_accuracies_are_those_after_so_many_loops() -> None:
 def test_halting_takes_the_first_loop_that_is_sure_enough() -> None:
     openness = torch.tensor([[0.9, 0.9, 0.2], [0.4, 0.8, 0.9], [0.1, 0.9, 0.9]])
     right = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0]]).bool()
-    path = Path(torch.zeros(4, 3, 1, 1), right, openness, torch.ones(3, 3))
+    path = replace(made(torch.zeros(4, 3, 1, 1), right), open=openness)
     loops, correct = halted(path, 0.5, 3)
     assert loops.tolist() == [2, 3, 1]
     assert correct.tolist() == [True, True, True]
     assert halted(path, 0.0, 3)[0].tolist() == [3, 3, 3], "threshold 0 never halts"
     assert halted(path, 0.5, 2)[0].tolist() == [2, 2, 1]
     assert halted(path, 0.0, 3)[1].tolist() == right[-1].tolist()
+
+
+def test_an_answer_has_settled_once_it_stays_close_to_its_end() -> None:
+    away = torch.tensor([[0.5, 0.009, 0.02, 0.0], [0.0] * 4, [0.5, 0.5, 0.5, 0.0], [math.nan] * 4]).T
+    assert settling(away).tolist() == [4, 1, 4, 4]
+    share = 0.5 + away[:, :2]
+    told = summary(replace(made(geometric(0.5, 4)), answers=torch.stack([share, 1 - share], -1)), trained=2)
+    assert told["loops_to_answer"] == 2.5
+    assert told["wander"] == pytest.approx((0.009 + 0.0) / 2)
+
+
+def test_a_path_with_numbers_that_are_none_has_diverged() -> None:
+    states = geometric(0.5, 4).clone()
+    assert summary(made(states), trained=2)["diverged"] == 0
+    states[3] = math.nan
+    told = summary(replace(made(states), answers=torch.full((4, 2, 2), math.nan)), trained=2)
+    assert told["diverged"] == told["wander"] == 1
+    assert told["loops_to_answer"] == 4
 
 
 @pytest.mark.parametrize("update", ["plain", "gated"])
@@ -88,7 +110,19 @@ def test_a_path_is_what_the_model_says_after_so_many_loops(update: str) -> None:
     for loops in (1, 4, 7):
         logits = model(batch.tokens, n_loops=loops)[:, -1]
         assert path.right[loops - 1].tolist() == (logits.argmax(-1) == batch.answers[:, -1]).tolist()
-    assert ((path.open >= 0) & (path.open <= 1 + 1e-6)).all()
+    trace = LoopTrace()
+    model(batch.tokens, trace, n_loops=7)
+    rows = torch.stack(trace.rows)[..., -1, :]
+    torch.testing.assert_close(path.open, normalised_tsallis(rows, ORDER), rtol=1e-4, atol=1e-5)
+    assert path.open.amax() > 0.1
     assert (path.gates == 1).all() == (update == "plain")
+    x = model.embed(batch.tokens)
+    torch.testing.assert_close(path.given, x.norm(dim=(-2, -1)))
+    block = model.blocks[0](path.states[4] + x)
+    taken = trace.gates[4][..., None] if trace.gates else torch.ones(1)
+    torch.testing.assert_close(path.pushes[4], (block * (taken > 0)).norm(dim=(-2, -1)), rtol=1e-3, atol=1e-4)
+    ends = model.read(path.states[1:, :, -1:])[..., 0, :].softmax(-1)
+    torch.testing.assert_close(path.away[2], (ends[2] - ends[-1]).abs().sum(-1) / 2)
+    assert summary(path, 3)["wander"] == pytest.approx((ends[5] - ends[2]).abs().sum(-1).mean().item() / 2, rel=1e-5)
     with pytest.raises(ValueError, match="a loop or more"):
         follow(model, batch, 0)

@@ -61,7 +61,20 @@ def test_a_learned_gate_is_logistic_in_the_entropy() -> None:
     torch.testing.assert_close(stacked[2], expected)
 
 
-@pytest.mark.parametrize(("gate", "learned"), [("learned", None), ("sharp", torch.zeros(1, 2)), ("ajar", None)])
+def test_a_constant_gate_does_not_know_of_entropy() -> None:
+    entropy = tsallis(rows(5, 0, True), ORDER)[None].expand(3, -1, -1)
+    a = torch.tensor([0.0, 1.0, -2.0]).double()
+    opening = opened("constant", entropy, True, a[:, None, None])
+    torch.testing.assert_close(opening, a.sigmoid()[:, None, None].expand_as(entropy))
+
+
+@pytest.mark.parametrize(
+    ("gate", "learned"),
+    [
+        ("learned", None), ("learned", torch.zeros(1, 1)), ("constant", torch.zeros(1, 2)), ("constant", None),
+        ("sharp", torch.zeros(1, 2)), ("ajar", None),
+    ],
+)  # fmt: skip
 def test_what_is_no_gate_is_refused(gate: Gate, learned: Tensor | None) -> None:
     with pytest.raises(ValueError, match="gate is one of open, sharp"):
         opened(gate, torch.zeros(2), True, learned)

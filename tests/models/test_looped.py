@@ -26,6 +26,7 @@ CONFIGS = [
     LoopedConfig(5, n_loops=4, n_heads=2, update="gated", step_size=2.0),
     LoopedConfig(5, n_loops=4, update="gated"),
     LoopedConfig(5, n_loops=4, update="gated", causal=False, n_blocks=2),
+    LoopedConfig(5, n_loops=4, update="gated", gate="constant", start="input"),
     LoopedConfig(5, n_loops=4, update="gated", gate="sharp"),
     LoopedConfig(5, n_loops=4, update="gated", gate="diffuse", norm="pre"),
     LoopedConfig(5, n_loops=4, update="gated", gate="exponential", causal=False),
@@ -62,6 +63,8 @@ def gate_by_hand(c: LoopedConfig, p: dict[str, torch.Tensor], row: torch.Tensor)
     if c.gate == "learned":
         a, b = p["gate"][0]
         return 1 / (1 + (-(a + b * h)).exp())
+    if c.gate == "constant":
+        return 1 / (1 + (-p["gate"][0, 0]).exp())
     return {"open": 1.0, "sharp": 1 - h, "diffuse": h, "exponential": (-entropy).exp()}[c.gate]
 
 
@@ -114,8 +117,9 @@ def by_token(model: LoopedTransformer, symbols: list[int]) -> tuple[Tensor, list
         waves = [i / 10_000 ** (2 * (k // 2) / c.d_model) for k in range(c.d_model)]
         wave = [math.cos(w) if k % 2 else math.sin(w) for k, w in enumerate(waves)]
         xs.append(x + c.position_scale * torch.tensor(wave, dtype=torch.float64))
-    zs = [torch.zeros(c.d_model, dtype=torch.float64) for _ in symbols]
-    vs, states, all_rows = zs, [torch.stack(zs)], []
+    vs = [torch.zeros(c.d_model, dtype=torch.float64) for _ in symbols]
+    zs = xs if c.start == "input" else vs
+    states, all_rows = [torch.stack(zs)], []
     for loop in range(c.n_loops):
         block = f"blocks.{loop % c.n_blocks}"
         fs, rows = block_by_token(c, p, block, [z + x for z, x in zip(zs, xs, strict=True)])

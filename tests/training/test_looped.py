@@ -222,7 +222,7 @@ def test_canonical_is_that_of_published_rows() -> None:
     gated = replace(asked, config=replace(asked.config, gate="sharp")).canonical()
     assert json.loads(gated)["config"] == json.loads(asked.canonical())["config"] | {"gate": "sharp"}
     steered = json.loads(replace(asked, steering=Steering("factor", 1.0, 2.0)).canonical())
-    assert steered["steering"] == {"what": "factor", "begin": 1.0, "end": 2.0, "gain": 0.02}
+    assert steered["steering"] == {"what": "factor", "begin": 1.0, "end": 2.0, "gain": 0.1, "until": 0.75}
 
 
 def test_work_grows_with_what_there_is_to_do() -> None:

@@ -25,15 +25,16 @@ def spec(**changed: Any) -> LoopedSpec:
 def test_a_factor_goes_in_a_straight_line_of_its_logarithm() -> None:
     steering = Steering("factor", 0.5, 2.0)
     assert steering.first(2).exp().tolist() == pytest.approx([0.5, 0.5])
-    halfway = steering.next(torch.full((2,), 9.0), torch.zeros(2), 0.5)
+    halfway = steering.next(torch.full((2,), 9.0), torch.zeros(2), 0.375)
     assert halfway.tolist() == pytest.approx([0.0, 0.0], abs=1e-7)
-    assert steering.next(halfway, torch.zeros(2), 1.0).exp().tolist() == pytest.approx([2.0, 2.0])
+    assert steering.next(halfway, torch.zeros(2), 0.8).exp().tolist() == pytest.approx([2.0, 2.0])
 
 
 def test_feedback_sharpens_what_is_too_open_and_no_further_than_its_limit() -> None:
     steering = Steering("entropy", 0.8, 0.2, gain=0.1)
     assert steering.first(2).tolist() == [0.0, 0.0]
-    after = steering.next(torch.zeros(2), torch.tensor([0.9, 0.3]), 0.5)
+    assert [steering.wanted(share) for share in (0.0, 0.375, 0.75, 1.0)] == pytest.approx([0.8, 0.5, 0.2, 0.2])
+    after = steering.next(torch.zeros(2), torch.tensor([0.9, 0.3]), 0.375)
     assert after.tolist() == pytest.approx([0.1 * (0.9 - 0.5), 0.1 * (0.3 - 0.5)])
     most = math.log(MOST)
     assert steering.next(torch.tensor([most]), torch.ones(1), 1.0).item() == pytest.approx(most)
@@ -48,6 +49,7 @@ def test_feedback_sharpens_what_is_too_open_and_no_further_than_its_limit() -> N
         ("factor", 1.0, 100.0),
         ("warmth", 0.5, 0.5),
         ("entropy", 0.5, 0.5, 0.0),
+        ("entropy", 0.5, 0.5, 0.1, 0.0),
     ],
 )
 def test_what_cannot_be_steered_is_refused(asked: tuple[Any, ...]) -> None:

@@ -35,11 +35,11 @@ STARTS = {"energy alone": "input", "with F": "zero", "without energy": "zero", "
 
 
 def dynamic(design: str, setup: str, seeds: int, name: str, start: str | None = None) -> TunedSpec:
-    """One of `DYNAMICS`, with constants to choose from, from its usual start or another one."""
+    """One of `DYNAMICS` with constants to choose from, two outside the main design; from its usual start or another."""
     first, *others = (
         wide(design, setup, seeds, {
             "update": "hamiltonian", "damping": damping, "pull": pull, "slope": slope, "start": start or STARTS[name],
-        }) for damping, pull, slope in DYNAMICS[name]
+        }) for damping, pull, slope in DYNAMICS[name][: None if design == "main" else 2]
     )  # fmt: skip
     return replace(first, others=tuple(other.training for other in others))
 

@@ -105,8 +105,9 @@ def paths(spec: TunedSpec, trained: Mapping[str, Tensor]) -> Iterator[tuple[int,
     scored position; `edge`, whether the rate is the lowest or the highest that was tried; and `settling.summary` of a
     path of `FOLLOWED` loops.
 
-    "path": `accuracy`, the mean `size` of a state and `moved`, the length of the last step over it, and `away`, how
-    far the answer still is from the last one, after `loops`.
+    "path": `accuracy`, the mean `size` of a state and `moved`, the length of the last step over it, `away`, how far
+    the answer still is from the last one, the mean gate, `opening`, and the relative entropy of the last token's row,
+    `uncertainty`, after `loops`.
 
     "halting": of sequences that stop at a `threshold`, after the trained loops at the latest, the mean `loops` and
     `accuracy`; `accuracy_fixed` if all take so many, between those at the two nearest whole numbers; and
@@ -149,6 +150,7 @@ def _path(path: Path) -> Iterator[dict[str, float]]:
     for loops in SHOWN:
         at = loops - 1
         told = {"accuracy": right[at], "size": sizes[loops], "moved": moved[at], "away": away[at]}
+        told |= {"opening": path.gates[at].mean(), "uncertainty": path.open[at].mean()}
         yield {"loops": loops} | {name: float(f"{float(value):.4g}") for name, value in told.items()}
 
 

@@ -58,11 +58,10 @@ SHAPES = {
     "deep, narrow": Shape(WIDTH // 2, LOOPS, match=("parameters",)),
     "deep, no MLP": Shape(n_blocks=LOOPS, d_ff=0, match=("parameters, width",)),
     "one look": Shape(n_loops=1),
-    "looped longer": Shape(n_loops=2 * LOOPS),
     "stack of 2": Shape(n_blocks=2, n_loops=2 * PASSES),
     "stack of 3": Shape(n_blocks=3, n_loops=3 * PASSES),
 }
-OTHERS = {"one look": 5, "looped longer": 5, "stack of 2": 10, "stack of 3": 10}
+OTHERS = {"one look": 5, "stack of 2": 10, "stack of 3": 10}
 """That are not compared by a rule, or by another one; and how many seeds."""
 
 
@@ -112,7 +111,7 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
 
 
 LATE = ("late_decay", "loops_to_rest", "at_rest", "cycles", "growth", "accuracy_late", "accuracy_best", "push_late",
-        "loops_to_answer", "speed_loops", "away")  # fmt: skip
+        "loops_to_answer", "wander", "away")  # fmt: skip
 
 
 def _maps(model: LoopedTransformer, spec: TunedSpec) -> Iterator[Row]:

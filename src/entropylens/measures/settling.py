@@ -1,8 +1,8 @@
 """What a looped model does if it goes on looping: whether it comes to rest, and what that does to its answers.
 
 A residual loop with a layer norm need not rest: once the direction of its state has settled, what it adds is constant,
-and the state grows in proportion to the loops, whatever constant step it takes. What a reader of the model sees settles
-all the same, so that it is the answer whose settling is timed.
+and the state grows in proportion to the loops, whatever constant step it takes. What a reader of the model sees may
+settle all the same, so that it is the answer that is looked at.
 
 Shapes: T loops, B sequences, n tokens, d width, V symbols; norms of states are Frobenius norms, of all tokens of a
 sequence.
@@ -37,8 +37,8 @@ class Path:
     """(T + 1, B, n, d)."""
     right: Tensor
     """(T, B) bool: whether the last token's answer is right after 1 … T loops."""
-    away: Tensor
-    """(T, B) total variation between the last token's distribution over answers, and that after all loops."""
+    answers: Tensor
+    """(T, B, V) the last token's distribution over answers."""
     open: Tensor
     """(T, B) relative Tsallis entropy of the last token's row, 0 … 1."""
     gates: Tensor
@@ -47,6 +47,11 @@ class Path:
     """(T, B) ‖F‖, what the block would add without gate and step size; 0 for tokens whose gate is shut."""
     given: Tensor
     """(B) ‖X‖."""
+
+    @property
+    def away(self) -> Tensor:
+        """(T, B) total variation between an answer and that after all loops."""
+        return (self.answers - self.answers[-1]).abs().sum(-1) / 2
 
 
 @torch.no_grad()
@@ -62,13 +67,12 @@ def follow(model: LoopedTransformer, batch: Batch, loops: int) -> Path:
     model(batch.tokens, trace, n_loops=loops)
     states = torch.stack(trace.states)
     logits = model.read(states[1:, :, -1:])[..., 0, :]
-    answers = logits.softmax(-1)
     taken = torch.stack(trace.gates) if trace.gates else torch.ones(states[1:].shape[:-1])  # (T, B, n)
     pushes = states.diff(dim=0) / (model.config.step_size * taken[..., None])
     return Path(
         states,
         logits.argmax(-1) == batch.answers[:, -1],
-        (answers - answers[-1]).abs().sum(-1) / 2,
+        logits.softmax(-1),
         normalised_tsallis(torch.stack(trace.rows)[..., 0, :], ORDER),
         taken.mean(-1),
         torch.where(taken[..., None] > 0, pushes, 0.0).norm(dim=(-2, -1)),
@@ -90,10 +94,11 @@ def summary(path: Path, trained: int) -> dict[str, float]:
         for which it is; `cycles`, the share of those that are not at rest and yet come back to where they were
         2 … `PERIODS` loops ago. `growth`: log ‖Z‖ at the end less that after the trained loops. `mean_gate`, that in
         the trained loops. `loops_to_answer`: after how many loops the answer stays within `ANSWER_TOLERANCE` of what it
-        is in the end; a sequence with numbers that are none counts as all loops. `speed_loops`, less the mean of its
-        logarithm. `push`: ‖F‖ after the trained loops and, `push_late`, after all; `share`: ‖Z‖ over ‖X‖ after the
-        trained loops. `diverged`, whether a number is none. `accuracy`, after the trained loops, `accuracy_late` after
-        all, and `accuracy_best`, of any number of loops.
+        is in the end; a sequence with numbers that are none counts as all loops. `wander`: the total variation between
+        the answer after the trained loops and that after twice as many, 1 with numbers that are none. `push`: ‖F‖ after
+        the trained loops and, `push_late`, after all; `share`: ‖Z‖ over ‖X‖ after the trained loops. `diverged`,
+        whether a number is none. `accuracy`, after the trained loops, `accuracy_late` after all, and `accuracy_best`,
+        of any number of loops.
     """
     states, loops = path.states, len(path.right)
     if not 0 < trained <= loops:
@@ -104,7 +109,8 @@ def summary(path: Path, trained: int) -> dict[str, float]:
     returns = (
         torch.stack(back).amin(0) <= TOLERANCE * states[-1].norm(dim=(-2, -1)) if back else torch.zeros_like(still[0])
     )
-    settled = settling(path.away).double()
+    settled, later = settling(path.away).double(), path.answers[min(2 * trained, loops) - 1]
+    wander = (later - path.answers[trained - 1]).abs().sum(-1) / 2
     size, right = states.norm(dim=(-2, -1)), path.right.double().mean(-1)
     numbers = {
         "decay": -local_rates(states[: trained + 1], 1e-6).rate.log(),
@@ -115,7 +121,7 @@ def summary(path: Path, trained: int) -> dict[str, float]:
         "growth": (size[-1] / size[trained]).log(),
         "mean_gate": path.gates[:trained].mean(0),
         "loops_to_answer": settled,
-        "speed_loops": -settled.log(),
+        "wander": wander.nan_to_num(1.0),
         "push": path.pushes[trained - 1],
         "push_late": path.pushes[-1],
         "share": size[trained] / path.given,

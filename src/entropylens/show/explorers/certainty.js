@@ -31,13 +31,7 @@ export default {
       for (const [key, [low, high]] of Object.entries(ends))
         if (/^-?\d{1,2}(\.\d{1,6})?$/.test(found[key]) && found[key] >= low && found[key] <= high) state[key] = Number(found[key]);
     }
-    const select = (change) => {
-      Object.assign(state, change);
-      model.set("selected", { ...state });
-      model.save_changes();
-      refresh();
-      if (page) toAddress(model.get("name"), state);
-    };
+    const select = selector({ model, page }, state, refresh);
 
     // ---- words ------------------------------------------------------------------------------------------------------
     const percent = (share) => (share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`);
@@ -179,9 +173,6 @@ export default {
       drawSums(now);
       tell(now);
     }
-    const fromPython = () => (Object.assign(state, model.get("selected")), refresh());
-    model.on("change:selected", fromPython);
-    const stop = keepDrawn(el, refresh);
-    return () => (model.off("change:selected", fromPython), stop());
+    return keepUp({ model, el }, state, refresh);
   },
 };

@@ -76,6 +76,25 @@ function toAddress(name, state) {
   }
 }
 
+/** A way to change an explorer's state: `refresh` draws it, and Python is told, and the address of a built page. */
+function selector({ model, page }, state, refresh) {
+  return (change) => {
+    Object.assign(state, change);
+    model.set("selected", { ...state });
+    model.save_changes();
+    refresh();
+    if (page) toAddress(model.get("name"), state);
+  };
+}
+
+/** Keep an explorer drawn, also when Python changes its state; returns a way to stop. */
+function keepUp({ model, el }, state, refresh) {
+  const fromPython = () => (Object.assign(state, model.get("selected")), refresh());
+  model.on("change:selected", fromPython);
+  const stop = keepDrawn(el, refresh);
+  return () => (model.off("change:selected", fromPython), stop());
+}
+
 /** "+0.123" or "−0.123". */
 function signed(value, digits = 3) {
   return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;

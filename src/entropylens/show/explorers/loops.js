@@ -17,13 +17,7 @@ export default {
       for (const [key, [low, high]] of Object.entries(ends))
         if (/^\d{1,4}$/.test(found[key]) && found[key] >= low && found[key] <= high) state[key] = Number(found[key]);
     }
-    const select = (change) => {
-      Object.assign(state, change);
-      model.set("selected", { ...state });
-      model.save_changes();
-      refresh();
-      if (page) toAddress(model.get("name"), state);
-    };
+    const select = selector({ model, page }, state, refresh);
 
     // ---- what is chosen ---------------------------------------------------------------------------------------------
     const symbols = () => sequences[state.sequence - 1];
@@ -166,9 +160,6 @@ export default {
       drawLine();
       tell();
     }
-    const fromPython = () => (Object.assign(state, model.get("selected")), refresh());
-    model.on("change:selected", fromPython);
-    const stop = keepDrawn(el, refresh);
-    return () => (model.off("change:selected", fromPython), stop());
+    return keepUp({ model, el }, state, refresh);
   },
 };

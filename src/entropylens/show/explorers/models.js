@@ -30,13 +30,7 @@ export default {
       const seen = one.seen < 0 ? null : part(samples, one.seen);
       return { ...one, learned: part(learned, place), truth: part(targets, one.target), seen };
     };
-    const select = (change) => {
-      Object.assign(state, change);
-      model.set("selected", { ...state });
-      model.save_changes();
-      refresh();
-      if (page) toAddress(model.get("name"), state);
-    };
+    const select = selector({ model, page }, state, refresh);
 
     // ---- what is on the page ----------------------------------------------------------------------------------------
     const groups = controls.map(({ name, values }) =>
@@ -197,9 +191,6 @@ export default {
       if (found !== null && sentence.value !== spell(found)) (sentence.value = spell(found)), draw();
     };
     for (const kind of ["pointermove", "pointerdown"]) canvas.addEventListener(kind, point);
-    const fromPython = () => (Object.assign(state, model.get("selected")), refresh());
-    model.on("change:selected", fromPython);
-    const stop = keepDrawn(el, refresh);
-    return () => (model.off("change:selected", fromPython), stop());
+    return keepUp({ model, el }, state, refresh);
   },
 };

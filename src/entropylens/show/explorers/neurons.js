@@ -39,13 +39,7 @@ export default {
     };
     const percent = (share) => `${share > 0 && share < 0.01 ? (100 * share).toPrecision(1) : Math.round(100 * share)}\u00a0%`;
 
-    const select = (change) => {
-      Object.assign(state, change);
-      model.set("selected", { ...state });
-      model.save_changes();
-      refresh();
-      if (page) toAddress(model.get("name"), state);
-    };
+    const select = selector({ model, page }, state, refresh);
 
     // ---- what is on the page ----------------------------------------------------------------------------------------
     const groups = controls.slice(0, -1).map(({ name, values }) =>
@@ -198,9 +192,6 @@ export default {
       drawBars();
       draw();
     }
-    const fromPython = () => (Object.assign(state, model.get("selected")), refresh());
-    model.on("change:selected", fromPython);
-    const stop = keepDrawn(el, refresh);
-    return () => (model.off("change:selected", fromPython), stop());
+    return keepUp({ model, el }, state, refresh);
   },
 };
