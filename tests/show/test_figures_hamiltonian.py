@@ -124,6 +124,11 @@ def test_accuracy_is_told_at_its_best_and_in_the_end() -> None:
     without = draw.accuracy(table)
     assert without.alt == picture.alt
     assert "trained" not in without.svg
+    bare = draw.accuracy(table, size="‖Z‖, all tokens", band=False)
+    assert bare.alt == picture.alt
+    assert "all tokens" in bare.svg
+    assert "all tokens" not in picture.svg
+    assert len(bare.svg) < len(without.svg)
     alone = draw.accuracy(by_loops({"plain": 0.8}, seeds=1))
     assert "plain: 0.80 at best" in alone.alt
     gone = table.assign(size=np.where(table["loops"] > 2, np.inf, table["size"]))

@@ -177,7 +177,11 @@ def _place(point: ArrayLike) -> str:
 
 @picture
 def accuracy(
-    table: pd.DataFrame, trained: int | None = None, chance: float = 1 / VOCABULARY, size: str = "‖z‖, last token"
+    table: pd.DataFrame,
+    trained: int | None = None,
+    chance: float = 1 / VOCABULARY,
+    size: str = "‖z‖, last token",
+    band: bool = True,
 ) -> tuple[Figure, str]:
     """Accuracy, and the size of the state, against loops, a line an update; faint lines are models.
 
@@ -187,16 +191,19 @@ def accuracy(
         trained: the number of loops in training, at which a vertical line is drawn.
         chance: what guessing gets.
         size: what is called the size of a state.
+        band: whether intervals are drawn; of two models they say nothing.
     """
     figure, (above, below) = canvas(2, height=5.6, sharex=True)
     words = []
     for i, (name, here) in enumerate(table.groupby("update", sort=False)):
         line = LINES[i % len(LINES)]
-        right, sizes = (_against_loops(ax, here, column, line, str(name)) for ax, column in
+        right, sizes = (_against_loops(ax, here, column, line, str(name), band) for ax, column in
                        ((above, "accuracy"), (below, "size")))  # fmt: skip
         if len(right):
             best, last = right.idxmax(), right.index[-1]
-            size_there = f"with a state of size {sizes[last]:.3g}" if last in sizes else "with a state that is not finite"
+            size_there = (
+                f"with a state of size {sizes[last]:.3g}" if last in sizes else "with a state that is not finite"
+            )
             words.append(
                 f"{name}: {right[best]:.2f} at best, after {marks.loops(round(best))}, and {right[last]:.2f} "
                 f"{size_there} after {round(last)}"
@@ -214,7 +221,7 @@ def accuracy(
     return figure, marks.alt("Accuracy of the last token and size of its state against loops", words)
 
 
-def _against_loops(ax: Axes, rows: pd.DataFrame, column: str, line: Line, label: str) -> Any:
+def _against_loops(ax: Axes, rows: pd.DataFrame, column: str, line: Line, label: str, band: bool) -> Any:
     """The mean over models, by loops; sizes of 0 are not drawn on their logarithmic axis."""
     values = rows[rows["size"] > 0] if column == "size" else rows
-    return marks.curve(ax, values.pivot_table(column, "seed", "loops"), line, label)["mean"].dropna()
+    return marks.curve(ax, values.pivot_table(column, "seed", "loops"), line, label, band=band)["mean"].dropna()

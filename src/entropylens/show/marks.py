@@ -17,14 +17,17 @@ from entropylens.measures.around import mean_over_runs
 from entropylens.show.figures import BLACK, Line
 
 
-def curve(ax: Axes, table: pd.DataFrame, line: Line, label: str, *, faint: bool = True) -> pd.DataFrame:
+def curve(
+    ax: Axes, table: pd.DataFrame, line: Line, label: str, *, faint: bool = True, band: bool = True
+) -> pd.DataFrame:
     """The mean over models (rows) against x (columns), models faint; returns mean, low and high by x."""
     found = table.to_numpy(dtype=float)
     values, at = np.where(np.isfinite(found), found, np.nan), table.columns.to_numpy(dtype=float)
     mean, low, high = mean_over_runs(values)
     if faint:
         ax.plot(at, values.T, color=line.color, alpha=0.3, linewidth=0.7)
-    ax.fill_between(at, low, high, color=line.color, alpha=0.2, linewidth=0)
+    if band:
+        ax.fill_between(at, low, high, color=line.color, alpha=0.2, linewidth=0)
     ax.plot(at, mean, color=line.color, linestyle=line.linestyle, marker=line.marker,
             markevery=max(1, len(at) // 8), label=label)  # fmt: skip
     return pd.DataFrame({"mean": mean, "low": low, "high": high}, index=at)
