@@ -28,9 +28,8 @@ HALTED = {
 }  # fmt: skip
 """When sequences stop."""
 STEERED = {"feedback": LINES[0], "line": LINES[1], "none": LINES[-1]}
-TRACKED = {
-    "open": "relative entropy", "factor": "factor of logits", "accuracy": "training accuracy",
-}  # fmt: skip
+TRACKED = {"open": "relative entropy", "factor": "factor of logits", "accuracy": "training accuracy"}
+TASK = WIDE[SETUP].task
 LENGTH = {setup.task: max(setup.lengths) for setup in WIDE.values()}
 """By task, tokens at which shapes are compared: of the longest sequences of training."""
 RIVAL_OF = {match: name for name, shape in SHAPES.items() if name != "looped" for match in shape.match}
@@ -52,27 +51,28 @@ def halting(rows: pd.DataFrame) -> tuple[Figure, str]:
         rows: of `gated_loops`, all; plain models of the main design are drawn, faint lines are models.
     """
     here, words = _plain(rows, "halting", "threshold", "loops", *HALTED), []
-    here = here[(here["steering"] == "none")].replace([np.inf, -np.inf], np.nan).dropna(subset=["loops", *HALTED])
-    figure, axes = canvas(2, height=6.6)
-    loops = here.groupby("threshold")["loops"].mean()
-    means = {}
+    here = here[here["steering"] == "none"].replace([np.inf, -np.inf], np.nan).dropna(subset=["loops", *HALTED])
+    figure, axes = canvas(2, height=6.4)
+    loops, means = here.groupby("threshold")["loops"].mean(), {}
     for column, (label, line) in HALTED.items():
         table = here.pivot_table(column, "seed", "threshold").set_axis(loops.to_numpy(), axis=1)
         means[column] = marks.curve(axes[0], table, line, label, faint=False)
         for _, model in here.groupby("seed"):
             axes[0].plot(model["loops"], model[column], color=line.color, alpha=0.25, linewidth=0.7)
     for y, (threshold, count) in enumerate(loops.items()):
-        at = here[here["threshold"] == threshold]
-        told = [f"{HALTED[c][0]} {marks.said(*table.iloc[y])}" for c, table in means.items()]
+        at, told = here[here["threshold"] == threshold], []
         for column, aside in (("accuracy_fixed", -0.18), ("accuracy_random", 0.18)):
-            label, line = f"by entropy − {HALTED[column][0]}", HALTED[column][1]
-            told.append(f"{label} {difference(axes[1], at['accuracy'] - at[column], y + aside, line, label, '{:+.3f}')}")
-        words.append(f"threshold {threshold:g}, {count:.2f} loops: {', '.join(told)}")
-    axes[0].set(xlabel="loops until a sequence halts, on average", ylabel=f"accuracy, last of {LENGTH['plain']}")
+            label, line = HALTED[column]
+            gain = difference(axes[1], at["accuracy"] - at[column], y + aside, line, "", "{:+.3f}")
+            told.append(f"{means[column]['mean'].iloc[y]:.2f} {label}, difference {gain}")
+        said = f"{marks.said(*means['accuracy'].iloc[y])} by entropy, {', '.join(told)}"
+        words.append(f"threshold {threshold:g}, {count:.2f} loops: {said}")
+    axes[0].set(xlabel="loops until a sequence halts, on average", ylabel=accuracy_of(LENGTH[TASK]))
     axes[1].axvline(0, color=BLACK, linewidth=1, zorder=1)
-    axes[1].set(xlabel="difference of accuracy, of the same model", ylabel="threshold (loops)")
+    axes[1].set(title="by entropy, minus the others", xlabel="difference of accuracy, same model",
+                ylabel="threshold (loops)")  # fmt: skip
     _down(axes[1], [f"{threshold:g} ({count:.1f})" for threshold, count in loops.items()])
-    marks.legend(figure, axes, ncols=3)
+    marks.legend(figure, axes)
     return figure, marks.alt("accuracy if sequences halt below a threshold of relative entropy, or otherwise", words)
 
 
@@ -90,11 +90,13 @@ def tracking(rows: pd.DataFrame) -> tuple[Figure, str]:
         of, told = here[here["steering"] == how], []
         for ax, (column, label) in zip(axes, TRACKED.items(), strict=True):
             mean = marks.curve(ax, of.pivot_table(column, "seed", "step"), STEERED[how], how)
-            told += [f"{label} from {mean['mean'].iloc[0]:.2f} to {marks.said(*mean.iloc[-1])}"] if len(mean) else []
+            if len(mean):
+                end = mean.iloc[-1] if column == "factor" else mean.iloc[-1].clip(0, 1)
+                told.append(f"{label} from {mean['mean'].iloc[0]:.2f} to {marks.said(*end)}")
             if column == aim:
                 ax.plot(of.groupby("step")["wanted"].mean(), color=BLACK, linestyle=":", label="wanted", zorder=4)
         if told:
-            words.append(f"{how}, {_schedule(of, aim)}: {', '.join(told)}{_reached(of) if aim == 'open' else ''}")
+            words.append(f"{how}, {_schedule(of, aim)}: {', '.join(told)}{_reached(of)}")
     for limit in (1 / MOST, MOST):
         axes[1].axhline(limit, color="0.45", linewidth=1, label="limit of the factor")
     axes[1].set_yscale("log", base=2)
@@ -116,7 +118,7 @@ def steered(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
         rows: of `gated_loops`, all.
         smallest: half the width of the grey band: the smallest effect.
     """
-    column, words = "accuracy_32", []
+    column, words = f"accuracy_{LENGTH[TASK]}", []
     found = of_kind(rows, "contrast", column, "side", "rival")
     by = found["rival"].where(found["side"] == "rival", found["side"])
     table = found.assign(by=by).pivot_table(column, "seed", "by").reindex(columns=list(STEERED))
@@ -125,20 +127,20 @@ def steered(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
     left, right = figure.subplots(1, 2)
     for y, (how, line) in enumerate(STEERED.items()):
         said, _ = marks.dot(left, table[how], y, line)
-        of = models[models["steering"] == how]
         if said:
+            of = models[models["steering"] == how]
             edge = ", at the lowest or highest rate tried" if of["edge"].eq(1).any() else ""
             words.append(f"{how} {said}, {_share(of['learned'].dropna() == 1)} learned{edge}")
     for y, how in enumerate(("line", "none")):
         said = difference(right, table["feedback"] - table[how], y, STEERED[how], "", "{:+.3f}")
         words += [f"feedback − {how} {said}"] if said else []
-    left.set(xlabel=f"accuracy, last of {column[9:]}", xlim=(0, 1.02))
+    left.set(xlabel=f"accuracy, last of {LENGTH[TASK]}", xlim=(0, 1.02))
     right.set_xlabel("difference, seed by seed")
     _zero(right, smallest)
     _down(left, list(STEERED))
     _down(right, ["feedback\n− line", "feedback\n− none"])
     figure.legend(*right.get_legend_handles_labels(), loc="outside upper right")
-    return figure, marks.alt(f"{accuracy_of(int(column[9:]))}; smallest effect {smallest:g}", words)
+    return figure, marks.alt(f"{accuracy_of(LENGTH[TASK])}; smallest effect {smallest:g}", words)
 
 
 @picture
@@ -159,8 +161,7 @@ def shapes(rows: pd.DataFrame, task: str) -> tuple[Figure, str]:
     for shape, size in sizes.items():
         here, place = models[models["shape"] == shape], max(float(size), 1.06 * place)
         said = _upright(ax, place, here[column], lines[str(shape)], str(shape))
-        learned = f"{_share(here['learned'] == 1)} learned"
-        words.append(f"{shape}, {size:g} parameters: {said}, {learned}")
+        words.append(f"{shape}, {size:g} parameters: {said}, {_share(here['learned'] == 1)} learned")
     marks.guess(ax, chance((SETTINGS | HOPS)[task].task, LENGTH[task]))
     size_axis(ax, [n for n in NOTED if len(sizes) and n < 1.1 * sizes.max()])
     ax.set(title=f"task: {task}", xlabel="parameters", ylabel=accuracy_of(LENGTH[task]), ylim=(0, 1.03))
@@ -216,7 +217,7 @@ def stacks(rows: pd.DataFrame) -> tuple[Figure, str]:
         ax.axvline(0, color=BLACK, linewidth=1, zorder=1)
         ax.set_title(f"map: {name}")
         _down(ax, STACKS)
-    axes[-1].set_xlabel("natural logarithm; below 0 it contracts")
+    axes[-1].set_xlabel("natural logarithm; a norm below 0 contracts")
     marks.legend(figure, axes, ncols=2)
     return figure, marks.alt("logarithms of one pass through the blocks: bound, exact norm, spectral radius", words)
 
@@ -242,7 +243,7 @@ def _reached(rows: pd.DataFrame) -> str:
     """In how many models the factor comes to a limit; rows are means of some steps, with four digits."""
     by = rows.groupby("seed")["factor"].agg(["min", "max"]).dropna()
     high, low = by["max"] > 0.99 * MOST, by["min"] < 1.01 / MOST
-    return f", which reaches {MOST:g} in {_share(high)} and {1 / MOST:g} in {_share(low)}"
+    return f"; its factor reaches {MOST:g} in {_share(high)}, {1 / MOST:g} in {_share(low)}"
 
 
 def _share(of: pd.Series) -> str:
