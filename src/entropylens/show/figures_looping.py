@@ -45,27 +45,27 @@ NOTED = (12_000, 16_000, 24_000, 36_000, 48_000)
 
 @picture
 def halting(rows: pd.DataFrame) -> tuple[Figure, str]:
-    """Accuracy if sequences halt by entropy, and with as many loops on average otherwise; below, by how much it differs.
+    """Accuracy if sequences halt by entropy, and with as many loops otherwise; below, how it differs, model by model.
 
     Args:
         rows: of `gated_loops`, all; plain models of the main design are drawn, faint lines are models.
     """
     here, words = _plain(rows, "halting", "threshold", "loops", *HALTED), []
-    here = here[here["steering"] == "none"].replace([np.inf, -np.inf], np.nan).dropna(subset=["loops", *HALTED])
+    here = here[here["steering"] == "none"].dropna(subset=["loops", *HALTED])
     figure, axes = canvas(2, height=6.4)
     loops, means = here.groupby("threshold")["loops"].mean(), {}
     for column, (label, line) in HALTED.items():
-        table = here.pivot_table(column, "seed", "threshold").set_axis(loops.to_numpy(), axis=1)
-        means[column] = marks.curve(axes[0], table, line, label, faint=False)
+        means[column] = np.column_stack(mean_over_runs(here.pivot_table(column, "seed", "threshold").to_numpy(float)))
+        axes[0].plot(loops, means[column][:, 0], line.marker, color=line.color, linestyle=line.linestyle, label=label)
         for _, model in here.groupby("seed"):
-            axes[0].plot(model["loops"], model[column], color=line.color, alpha=0.25, linewidth=0.7)
+            axes[0].plot(model["loops"], model[column], color=line.color, alpha=0.3, linewidth=0.7)
     for y, (threshold, count) in enumerate(loops.items()):
         at, told = here[here["threshold"] == threshold], []
         for column, aside in (("accuracy_fixed", -0.18), ("accuracy_random", 0.18)):
             label, line = HALTED[column]
             gain = difference(axes[1], at["accuracy"] - at[column], y + aside, line, "", "{:+.3f}")
-            told.append(f"{means[column]['mean'].iloc[y]:.2f} {label}, difference {gain}")
-        said = f"{marks.said(*means['accuracy'].iloc[y])} by entropy, {', '.join(told)}"
+            told.append(f"{means[column][y, 0]:.2f} {label}, difference {gain}")
+        said = f"{marks.said(*means['accuracy'][y].clip(0, 1))} by entropy, {', '.join(told)}"
         words.append(f"threshold {threshold:g}, {count:.2f} loops: {said}")
     axes[0].set(xlabel="loops until a sequence halts, on average", ylabel=accuracy_of(LENGTH[TASK]))
     axes[1].axvline(0, color=BLACK, linewidth=1, zorder=1)
@@ -85,7 +85,6 @@ def tracking(rows: pd.DataFrame) -> tuple[Figure, str]:
     """
     figure, axes = canvas(len(TRACKED), height=6.6, sharex=True)
     here, words = _plain(rows, "steering", "step", "wanted", "miss", "steered_from", "steered_to", *TRACKED), []
-    here = here.replace([np.inf, -np.inf], np.nan)
     for how, aim in (("feedback", "open"), ("line", "factor")):
         of, told = here[here["steering"] == how], []
         for ax, (column, label) in zip(axes, TRACKED.items(), strict=True):
@@ -119,7 +118,7 @@ def steered(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
         smallest: half the width of the grey band: the smallest effect.
     """
     column, words = f"accuracy_{LENGTH[TASK]}", []
-    found = of_kind(rows, "contrast", column, "side", "rival")
+    found = _finite(rows, "contrast", column, "side", "rival")
     by = found["rival"].where(found["side"] == "rival", found["side"])
     table = found.assign(by=by).pivot_table(column, "seed", "by").reindex(columns=list(STEERED))
     models = _plain(rows, "model", "learned", "edge")
@@ -152,9 +151,8 @@ def shapes(rows: pd.DataFrame, task: str) -> tuple[Figure, str]:
         task: a key of `LENGTH`.
     """
     column, words, place = f"accuracy_{LENGTH[task]}", [], 0.0
-    models = of_kind(rows, "model", column, "learned")
-    models = models[(models["task"] == task) & np.isfinite(models[column].astype(float))]
-    models = models.drop_duplicates(["shape", "seed"])
+    models = _finite(rows, "model", column, "learned").dropna(subset=column)
+    models = models[models["task"] == task].drop_duplicates(["shape", "seed"])
     figure, (ax,) = canvas(height=4.2)
     sizes = models.groupby("shape")["parameters"].max().sort_values(kind="stable")
     lines = dict(zip(SHAPES, LINES, strict=True))
@@ -179,7 +177,7 @@ def against(rows: pd.DataFrame, task: str, smallest: float) -> tuple[Figure, str
         smallest: half the width of the grey band: the smallest effect.
     """
     column, words = f"accuracy_{LENGTH[task]}", []
-    models = of_kind(rows, "model", column, "match")
+    models = _finite(rows, "model", column, "match")
     models = models[models["task"] == task]
     figure, (ax,) = canvas(height=1.4 + 0.5 * len(RIVAL_OF))
     for y, (match, rival) in enumerate(RIVAL_OF.items()):
@@ -205,14 +203,14 @@ def stacks(rows: pd.DataFrame) -> tuple[Figure, str]:
         rows: of `looped_or_deep`, all; left of 0, contraction is promised by the bound, and there by the norm.
     """
     figure, axes = canvas(len(MAPS), height=6.8, sharex=True)
-    found, words = of_kind(rows, "map", "map", *LOGS), []
+    found, words = _finite(rows, "map", "map", "promised", *LOGS), []
     for ax, name in zip(axes, MAPS, strict=True):
         for y, shape in enumerate(STACKS):
             here, told = found[(found["map"] == name) & (found["shape"] == shape)], []
             for (column, (label, line)), aside in zip(LOGS.items(), (-0.25, 0, 0.25), strict=True):
                 said = difference(ax, here[column], y + aside, line, label, "{:+.2f}")
                 told += [f"{column} {said}"] if said else []
-            below = f"bound below 0 in {_share(here['bound'].dropna() < 0)}"
+            below = f"bound below 0 in {_share(here['promised'].dropna() == 1)}"
             words += [f"{name}, {shape}: {', '.join([*told, below])}"] if told else []
         ax.axvline(0, color=BLACK, linewidth=1, zorder=1)
         ax.set_title(f"map: {name}")
@@ -225,9 +223,14 @@ def stacks(rows: pd.DataFrame) -> tuple[Figure, str]:
 # ---- rows and words --------------------------------------------------------------------------------------------------
 
 
+def _finite(rows: pd.DataFrame, kind: str, *columns: str) -> pd.DataFrame:
+    """As `of_kind`; what is not finite is missing."""
+    return of_kind(rows, kind, *columns).replace([np.inf, -np.inf], np.nan)
+
+
 def _plain(rows: pd.DataFrame, kind: str, *columns: str) -> pd.DataFrame:
     """Of a kind, rows of plain updates of the main design."""
-    here = of_kind(rows, kind, *columns)
+    here = _finite(rows, kind, *columns)
     usual = (here["design"] == "main") & (here["setup"] == SETUP)
     return here[usual & (here["gate"] == "none") & (here["step_size"] == 1)]
 
