@@ -118,7 +118,7 @@ def steered(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
         smallest: half the width of the grey band: the smallest effect.
     """
     column, words = f"accuracy_{LENGTH[TASK]}", []
-    found = _finite(rows, "contrast", column, "side", "rival")
+    found = _plain(rows, "contrast", column, "side", "rival")
     by = found["rival"].where(found["side"] == "rival", found["side"])
     table = found.assign(by=by).pivot_table(column, "seed", "by").reindex(columns=list(STEERED))
     models = _plain(rows, "model", "learned", "edge")
