@@ -50,7 +50,8 @@ def of_gated(spec: TunedSpec, label: dict[str, Any]) -> Iterator[dict[str, Any]]
     """Halting by entropy gains 0.05 over all equally late, 0.1 over a lot, at 2 loops, 0.2 later for seed 0.
 
     Entropy is 0.1 above what was wanted, and the factor comes to 8 but for seed 2. Accuracy is 0.5, 0.1 more along a
-    line and 0.3 more with feedback, and 0.04 more for seed 0; seed 2 has not learned. Gates and other designs have other numbers, which must not be drawn.
+    line and 0.3 more with feedback, and 0.04 more for seed 0; seed 2 has not learned. Gates and
+    other designs have other numbers, which must not be drawn.
     """
     more, how = 0.04 * (label["seed"] == 0), label["steering"]
     other = 0.0 if label["gate"] == "none" and label["step_size"] == 1 and label["design"] == "main" else 0.3
