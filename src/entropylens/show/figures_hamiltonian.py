@@ -154,7 +154,9 @@ def _place(point: ArrayLike) -> str:
 
 
 @picture
-def accuracy(table: pd.DataFrame, trained: int | None = None, chance: float = 1 / VOCABULARY) -> tuple[Figure, str]:
+def accuracy(
+    table: pd.DataFrame, trained: int | None = None, chance: float = 1 / VOCABULARY, size: str = "‖z‖, last token"
+) -> tuple[Figure, str]:
     """Accuracy, and the size of the state, against loops, a line an update; faint lines are models.
 
     Args:
@@ -162,16 +164,19 @@ def accuracy(table: pd.DataFrame, trained: int | None = None, chance: float = 1 
             `measures.navigation.by_loop`, of several models.
         trained: the number of loops in training, at which a vertical line is drawn.
         chance: what guessing gets.
+        size: what that column is.
     """
     figure, (above, below) = canvas(2, height=5.6, sharex=True)
     words = []
     for i, (name, here) in enumerate(table.groupby("update", sort=False)):
         line = LINES[i % len(LINES)]
-        right, size = (_against_loops(ax, here, column, line, str(name)) for ax, column in
+        right, grown = (_against_loops(ax, here, column, line, str(name)) for ax, column in
                        ((above, "accuracy"), (below, "size")))  # fmt: skip
         if len(right):
             best, last = right.idxmax(), right.index[-1]
-            size_there = f"with a state of size {size[last]:.3g}" if last in size else "with a state that is not finite"
+            size_there = (
+                f"with a state of size {grown[last]:.3g}" if last in grown else "with a state that is not finite"
+            )
             words.append(
                 f"{name}: {right[best]:.2f} at best, after {marks.loops(round(best))}, and {right[last]:.2f} "
                 f"{size_there} after {round(last)}"
@@ -184,7 +189,7 @@ def accuracy(table: pd.DataFrame, trained: int | None = None, chance: float = 1 
         ax.set_xlim(left=-0.2)
         ax.xaxis.set_major_formatter("{x:g}")
     above.set(ylabel="accuracy, last token", ylim=(0, 1.03))
-    below.set(ylabel="‖z‖, last token", xlabel="loops", yscale="log")
+    below.set(ylabel=size, xlabel="loops", yscale="log")
     marks.legend(figure, [above, below], ncols=2)
     return figure, marks.alt("Accuracy of the last token and size of its state against loops", words)
 
