@@ -288,3 +288,13 @@ def test_an_address_that_says_nonsense_leaves_it_as_it_was(page: Page, address: 
     page.goto(f"{address}?gate={bad}")
     expect(told(page)).to_have_text(first)
     assert charts(page) == labels
+
+
+def test_it_lives_in_chapter_12(browser: Browser, base_url: str) -> None:
+    with opened(browser, f"{base_url}/notebooks/12_entropy_gated_training.html") as page:
+        page.set_viewport_size(_SMALL)  # type: ignore[arg-type]
+        before = told(page).inner_text()
+        slider(page, "start").focus()
+        page.keyboard.press("ArrowRight")
+        expect(told(page)).not_to_have_text(before)
+        assert page.evaluate("document.documentElement.scrollWidth") <= _SMALL["width"]

@@ -190,19 +190,19 @@ def accuracy(
             `measures.navigation.by_loop`, of several models.
         trained: the number of loops in training, at which a vertical line is drawn.
         chance: what guessing gets.
-        size: what is called the size of a state.
+        size: what that column is.
         band: whether intervals are drawn; of two models they say nothing.
     """
     figure, (above, below) = canvas(2, height=5.6, sharex=True)
     words = []
     for i, (name, here) in enumerate(table.groupby("update", sort=False)):
         line = LINES[i % len(LINES)]
-        right, sizes = (_against_loops(ax, here, column, line, str(name), band) for ax, column in
+        right, grown = (_against_loops(ax, here, column, line, str(name), band) for ax, column in
                        ((above, "accuracy"), (below, "size")))  # fmt: skip
         if len(right):
             best, last = right.idxmax(), right.index[-1]
             size_there = (
-                f"with a state of size {sizes[last]:.3g}" if last in sizes else "with a state that is not finite"
+                f"with a state of size {grown[last]:.3g}" if last in grown else "with a state that is not finite"
             )
             words.append(
                 f"{name}: {right[best]:.2f} at best, after {marks.loops(round(best))}, and {right[last]:.2f} "
