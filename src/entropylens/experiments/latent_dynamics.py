@@ -62,9 +62,9 @@ def quick() -> list[TunedSpec]:
 
 
 def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-    """Rows of `looped_arms.paths`, with what moves the state, `dynamics`, its `start` and the chosen constants.
+    """Rows "model" and "path" of `looped_arms.paths`, with what moves the state, its `start` and the chosen constants.
 
-    Plain models are compared with the energy alone and with the dynamics that have F, and so have their rows twice:
+    Plain models are compared with the energy alone and with the `dynamics` that have F, and so have their row twice:
     `rival` says which, and `side` whether a row is the "plain" one's or the "rival"'s.
     """
     spec = spec.chosen(trained)
@@ -72,8 +72,9 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     labels = [label | here for label in labels_of_arm(spec, trained)]
     name = str(here["dynamics"])
     side, rivals = ("plain", ("energy alone", "with F")) if name == "plain" else ("rival", (name,))
-    told = [(labels[number] | row, rival) for number, row in paths(spec, trained) for rival in rivals]
-    return pd.DataFrame([row | {"side": side, "rival": rival} for row, rival in told])
+    rows = [labels[number] | row | {"side": side} for number, row in paths(spec, trained) if row["kind"] != "halting"]
+    repeated = [row | {"rival": rival} for row in rows for rival in (rivals if row["kind"] == "model" else rivals[-1:])]
+    return pd.DataFrame(repeated)
 
 
 def dynamics_of(config: LoopedConfig) -> Row:

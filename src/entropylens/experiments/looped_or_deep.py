@@ -80,10 +80,10 @@ def quick() -> list[TunedSpec]:
 
 
 def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
-    """Rows of `looped_arms.paths`, with the `shape`, a key of `SHAPES`, and the model's number of `parameters`.
+    """Rows "model" of `looped_arms.paths`, with the `shape`, a key of `SHAPES`, and the model's number of `parameters`.
 
-    A looped model is compared with several deep ones, and so has each of its rows once for each: `match` says what is
-    equal; `looped` tells both sides. `accuracy_late` and the like mean nothing of a deep model, whose blocks would be
+    A looped model is compared with several deep ones, and so has its row once for each: `match` says what is equal;
+    `looped` tells both sides. `accuracy_late` and the like mean nothing of a deep model, whose blocks would be
     used again: they are left out.
 
     "map", one a trained model that loops and each map, `final` true: one pass through its blocks, of which `map` is
@@ -98,7 +98,7 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     labels = [label | kind for label in labels_of_arm(spec, trained)]
     rows = [
         labels[number] | row | {"match": match}
-        for number, row in paths(spec, trained) if loops or row["kind"] != "path"
+        for number, row in paths(spec, trained) if row["kind"] == "model"
         for match in shape.match or ("none",)
     ]  # fmt: skip
     if not loops:
@@ -111,7 +111,7 @@ def measure(spec: TunedSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
 
 
 LATE = ("late_decay", "loops_to_rest", "at_rest", "cycles", "growth", "accuracy_late", "accuracy_best", "push_late",
-        "loops_to_answer", "wander", "away")  # fmt: skip
+        "loops_to_answer", "wander")  # fmt: skip
 
 
 def _maps(model: LoopedTransformer, spec: TunedSpec) -> Iterator[Row]:
