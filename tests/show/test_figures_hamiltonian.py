@@ -67,15 +67,15 @@ def test_energies_are_told_for_each_potential_integrator_and_step() -> None:
     assert "at most 0, +0 in the end" in draw.energies({"still": still}).alt
 
 
-def test_orders_are_drawn_with_both_slopes() -> None:
+def test_orders_are_drawn_with_what_theory_says() -> None:
     found = drift(along())
     picture = draw.order(found)
     is_a_picture(picture)
     assert "symplectic Euler: 0.6 at 0.1, 0.7 at 0.2; explicit Euler: 0.6 at 0.1, 0.7 at 0.2; leapfrog:" in picture.alt
-    assert "slope 1" in picture.svg
-    assert "slope 2" in picture.svg
+    assert "order 1" in picture.svg
+    assert "order 2" in picture.svg
     alone = draw.order(found[found["integrator"] == "leapfrog"])
-    assert "slope 1" not in alone.svg
+    assert "order 1" not in alone.svg
     assert "Euler" not in alone.alt
 
 

@@ -99,10 +99,9 @@ class Budget(NamedTuple):
 def budget(model: LoopedTransformer, x: Tensor, path: Path) -> Budget:
     """Where the energy of a path that a model was followed on came from, and went.
 
-    Without a pull and with 0 ≤ μ ≤ 1, H never rises, however large β is.
-    *Proof.* e is concave: e(z') ≤ e(z) + ⟨g, h v'⟩ with g = ∇e(z). For μ = 0, v' = −h g, and the change is at most
-    −½‖h g‖² − ½‖v‖². Else v = (v' + h g) / μ, and with a = 1/μ² ≥ 1 it is at most −½ [(a − 1) ‖v'‖² +
-    2 (a − 1) ⟨v', h g⟩ + a ‖h g‖²], a form of determinant a − 1 ≥ 0. ∎ For μ = 1 that is −½‖h g‖², in each loop.
+    Without a pull and with 0 ≤ μ ≤ 1, H falls by at least ½(1 − μ²) ‖v‖² + ½β ‖∇e‖² in each loop, however large β is.
+    *Proof.* e is concave: e(z') ≤ e(z) + ⟨g, h v'⟩ with g = ∇e(z). And v' + h g = μ v, so that ⟨g, h v'⟩ + ½‖v'‖² =
+    ½‖v' + h g‖² − ½‖h g‖² = ½μ² ‖v‖² − ½β ‖g‖². ∎
     """
     c, h, potential = model.config, model.config.slope**0.5, potential_of(model, x)
     v, after = path.velocities[:-1], path.velocities[1:]

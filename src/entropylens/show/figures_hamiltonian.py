@@ -55,7 +55,7 @@ def energies(tables: Mapping[str, pd.DataFrame], sequence: int = 0) -> tuple[Fig
 
 @picture
 def order(drifts: pd.DataFrame) -> tuple[Figure, str]:
-    """The largest error of H over a fixed time against the step length; grey lines have slopes 1 and 2.
+    """The largest error of H over a fixed time against the step length; grey lines are of orders 1 and 2.
 
     Args:
         drifts: of `measures.hamiltonian.drift`; faint lines are sequences.
@@ -71,9 +71,9 @@ def order(drifts: pd.DataFrame) -> tuple[Figure, str]:
         ax.plot(table.columns, mean, color=line.color, linestyle=line.linestyle, marker=line.marker, label=name)
         words.append(f"{name}: {', '.join(f'{y:.3g} at {h:g}' for h, y in mean.items())}")
         ends[name] = mean
-    for slope, name in ((1, "symplectic Euler"), (2, "leapfrog")):
+    for power, name in ((1, "symplectic Euler"), (2, "leapfrog")):
         if name in ends:
-            _slope(ax, ends[name].index.to_numpy(float), float(ends[name].iloc[0]), slope)
+            _power(ax, ends[name].index.to_numpy(float), float(ends[name].iloc[0]), power)
     ax.set(xscale="log", yscale="log", xlabel="step length h", ylabel="largest error of H")
     ticks = sorted(set(drifts["step"]))
     ax.set_xticks(ticks, [f"{h:g}" for h in ticks])
@@ -82,11 +82,11 @@ def order(drifts: pd.DataFrame) -> tuple[Figure, str]:
     return figure, f"Largest error of H against the step length, means over sequences. {'; '.join(words)}."
 
 
-def _slope(ax: Axes, h: Any, first: float, slope: int) -> None:
-    """A grey line of this slope a little below a series that begins there, with its name behind it."""
-    y = 0.7 * first * (h / h[0]) ** slope
+def _power(ax: Axes, h: Any, first: float, power: int) -> None:
+    """A grey line of this order a little below a series that begins there, with its name behind it."""
+    y = 0.7 * first * (h / h[0]) ** power
     ax.plot(h, y, color="0.55", linewidth=1.2, zorder=1)
-    ax.annotate(f"slope {slope}", (h[-1], y[-1]), (8, 0), textcoords="offset points", va="center",
+    ax.annotate(f"order {power}", (h[-1], y[-1]), (8, 0), textcoords="offset points", va="center",
                 color="0.35", fontsize=9, annotation_clip=False)  # fmt: skip
 
 
