@@ -205,7 +205,11 @@ def test_energies_that_are_none() -> None:
 def test_accuracy_by_loop_is_that_of_models_with_so_many() -> None:
     task = InductionTask(5, "repeat", scored="all")
     batch = sample(task, 60, 9, generator(9, "evaluation"))
-    for config in (LoopedConfig(5, n_blocks=2), LoopedConfig(5, update="hamiltonian", norm="pre")):
+    for config in (
+        LoopedConfig(5, n_blocks=2),
+        LoopedConfig(5, update="hamiltonian", norm="pre"),
+        LoopedConfig(5, update="hamiltonian", norm="pre", start="input"),
+    ):
         population = LoopedPopulation(config, [0])
         model = rebuild(config, population.parameters[0])
         found = by_loop(model, batch, 6)

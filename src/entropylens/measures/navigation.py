@@ -51,8 +51,9 @@ def potential_of(model: LoopedTransformer, x: Tensor) -> Potential:
 def follow(model: LoopedTransformer, x: Tensor, steps: int) -> Path:
     """Where a model's Hamiltonian loops go from Z_0 and V = 0, with embeddings X, (B, n, d); E is without a spring.
 
-    With a pull states stay bounded if F is, as it is with a norm: ‖z_i‖ ≤ `gain` · (α max ‖F_i‖ + β R_i), for any
-    number of loops. Without one they go away, as e has no least (`hamiltonian.falling`).
+    From Z_0 = 0 and with a pull states stay bounded if F is, as it is with a norm: ‖z_i‖ ≤ `gain` · (α max ‖F_i‖ +
+    β R_i), for any number of loops. From X there is a part more, which dies out. Without a pull they go away, as e has
+    no least (`hamiltonian.falling`).
 
     Raises:
         ValueError: without a slope β > 0, as then there is no H; or see `potential_of`.
@@ -126,7 +127,7 @@ def by_loop(model: LoopedTransformer, batch: Batch, loops: int, settled: float =
         if loop:
             z, velocity = model.step(z, x, velocity, loop - 1)
         size = z[:, -1].norm(dim=-1)
-        moved = (z - before)[:, -1].norm(dim=-1) / size
+        moved = (z - before)[:, -1].norm(dim=-1) / size if loop else torch.full_like(size, torch.nan)
         right = model.read(z[:, -1:])[:, 0].argmax(-1) == answers
         stuck = (~right & (moved <= settled)).double() if loop else moved
         told = {"accuracy": right.double(), "size": size, "moved": moved, "stuck": stuck}

@@ -218,7 +218,7 @@ def accuracy(
     above.set(ylabel="accuracy, last token", ylim=(0, 1.03))
     below.set(ylabel=size, xlabel="loops", yscale="log")
     marks.legend(figure, [above, below], ncols=2)
-    return figure, marks.alt("Accuracy of the last token and size of its state against loops", words)
+    return figure, marks.alt(f"Accuracy of the last token, and size of the state ({size}), against loops", words)
 
 
 def _against_loops(ax: Axes, rows: pd.DataFrame, column: str, line: Line, label: str, band: bool) -> Any:
