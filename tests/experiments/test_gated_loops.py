@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
 
@@ -40,6 +40,15 @@ def measured(module: ModuleType) -> pd.DataFrame:
     specs: list[TunedSpec] = module.quick()
     kept = [train_tuned(spec, "cpu")[0] if spec.design == "main" else untrained(spec) for spec in specs]
     return pd.concat(map(module.measure, specs, kept), ignore_index=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    """Shorter paths and sequences than the experiments', which take long and show no more of their rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gated_loops, "LOOPS_AFTER", 12)
+        patch.setattr(looped_or_deep, "PLACES", 8)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -304,17 +313,11 @@ def test_answers_that_do_not_wander_are_as_fast_as_those_that_hardly_do() -> Non
 def test_a_rate_at_the_edge_is_told() -> None:
     spec = looped_or_deep.quick()[0]
     assert len(spec.rates) == 3
-    told = [
-        [
-            row["edge"]
-            for row in looped_arms._models(spec, untrained(spec) | {"lr": torch.tensor(lr, dtype=torch.float64)})
-        ]
-        for lr in spec.rates
-    ]
+    rates, kept = torch.tensor(spec.rates, dtype=torch.float64), untrained(spec)
+    told = [[row["edge"] for row in looped_arms._models(spec, kept | {"lr": lr})] for lr in rates]
     assert told == [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]
     alone = replace(spec, rates=spec.rates[:1])
-    one = untrained(spec) | {"lr": torch.tensor(spec.rates[0], dtype=torch.float64)}
-    assert [row["edge"] for row in looped_arms._models(alone, one)] == [0.0, 0.0]
+    assert [row["edge"] for row in looped_arms._models(alone, kept | {"lr": rates[0]})] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(

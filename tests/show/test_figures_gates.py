@@ -51,6 +51,11 @@ def test_as_many_discs_are_drawn_as_told() -> None:
     assert "0 above 0, 1 are 0" in picture.alt
 
 
+def test_what_turns_and_does_not_grow_has_a_real_part_of_0() -> None:
+    alt = draw.stability(torch.tensor([1e-12 - 1j, 1e-12 + 1j], dtype=torch.complex128), "a rotation", (1.0,)).alt
+    assert "real parts from 0 to 0; 0 above 0, 2 are 0. c = 1: 0 inside the disc" in alt
+
+
 def test_shapes_are_the_gates() -> None:
     alt = draw.shapes(places=(4, 100), learned=((0.0, 2.0),)).alt
     assert "sharp, 1 − h: 1.00, 0.50, 0.00; diffuse, h: 0.00, 0.50, 1.00" in alt

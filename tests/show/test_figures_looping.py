@@ -191,7 +191,7 @@ def test_stacks_are_told_by_map_with_how_often_the_bound_promises(shaped: pd.Dat
 @pytest.mark.parametrize(("task", "name"), [("two hops", "two hops"), ("plain", "two looks")])
 def test_titles_are_those_that_the_reader_knows(task: str, name: str, shaped: pd.DataFrame) -> None:
     for picture in (draw.shapes(shaped, task), draw.against(shaped, task, 0.1)):
-        assert f"32 tokens, {name}" in picture.alt or f"16 tokens, {name}" in picture.alt
+        assert f"of {draw.LENGTH[task]} tokens, {name}" in picture.alt
         assert f"<!-- {name} -->" in picture.svg
         assert "plain" not in picture.alt + picture.svg
 

@@ -47,7 +47,7 @@ def stability(eigenvalues: Tensor, title: str, steps: Sequence[float] = CONSTANT
         raise ValueError(f"needs eigenvalues, and 1 to {len(LINES)} steps above 0")
     at = eigenvalues.detach().cpu().to(torch.complex128).numpy()
     sign = signs(eigenvalues.detach().cpu()).numpy()
-    at = np.where(sign == 0, 1j * at.imag, at)
+    at = np.where(sign == 0, 0, at.real) + 1j * at.imag
     widest, close = max(1 / c for c in steps), abs(at).max() < 0.2 * min(1 / c for c in steps)
     figure, (ax,) = canvas(height=4.6 if not close else 3.9)
     axes = [ax] + ([ax.inset_axes((0.63, 0.31, 0.36, 0.62))] if close else [])
