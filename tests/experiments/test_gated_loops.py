@@ -3,38 +3,77 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
-from entropylens.experiments import gated_loops, latent_dynamics, looped_or_deep
+from entropylens.experiments import gated_loops, latent_dynamics, looped_arms, looped_or_deep
 from entropylens.experiments.looped_arms import LENGTHS, SHOWN, THRESHOLDS, learning
 from entropylens.experiments.tuning import TunedSpec, train_tuned
 from entropylens.measures.operators import operator_norm
+from entropylens.measures.settling import Path
 from entropylens.models.looped import LoopedTransformer
-from entropylens.results.claims import decide, load_claims
-from entropylens.training.looped import rebuild
+from entropylens.results.claims import Claim, Rule, decide, load_claims
+from entropylens.training.looped import LoopedPopulation, rebuild
+
+MODULES = {"gated_loops": gated_loops, "looped_or_deep": looped_or_deep, "latent_dynamics": latent_dynamics}
+MODEL = ["design", "setup", "shape", "dynamics", "start", "gate", "gate_of", "step_size", "steering", "seed"]
+"""Which of these a table has tells its models apart."""
+
+
+def untrained(spec: TunedSpec) -> dict[str, Tensor]:
+    """What training would keep, of models as they are drawn."""
+    parameters = LoopedPopulation(spec.config, [member.seed for member in spec.members]).parameters[None]
+    curves = torch.rand(2, spec.training.steps, len(spec.members), generator=torch.Generator().manual_seed(0))
+    kept = {"parameters": parameters, "losses": curves[0], "accuracy": curves[1], "choice": torch.tensor(0)}
+    return kept | {"lr": torch.tensor(spec.rates[1], dtype=torch.float64)}
+
+
+def measured(module: ModuleType) -> pd.DataFrame:
+    """Rows of all specs; models of the main design are trained a little."""
+    specs: list[TunedSpec] = module.quick()
+    kept = [train_tuned(spec, "cpu")[0] if spec.design == "main" else untrained(spec) for spec in specs]
+    return pd.concat(map(module.measure, specs, kept), ignore_index=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    """Shorter paths and sequences than the experiments', which take long and show no more of their rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gated_loops, "LOOPS_AFTER", 12)
+        patch.setattr(looped_or_deep, "PLACES", 8)
+        yield
 
 
 @pytest.fixture(scope="module")
-def gated() -> pd.DataFrame:
-    specs = [spec for spec in gated_loops.quick() if spec.design == "main"]
-    return pd.concat(gated_loops.measure(spec, train_tuned(spec, "cpu")[0]) for spec in specs)
+def tables() -> dict[str, pd.DataFrame]:
+    return {name: measured(module) for name, module in MODULES.items()}
 
 
 @pytest.fixture(scope="module")
-def stacked() -> pd.DataFrame:
-    specs = [spec for spec in looped_or_deep.quick() if spec.design == "main"]
-    return pd.concat(looped_or_deep.measure(spec, train_tuned(spec, "cpu")[0]) for spec in specs)
+def gated(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return _main(tables["gated_loops"])
 
 
 @pytest.fixture(scope="module")
-def dynamic() -> pd.DataFrame:
-    specs = [spec for spec in latent_dynamics.quick() if spec.design == "main"]
-    return pd.concat(latent_dynamics.measure(spec, train_tuned(spec, "cpu")[0]) for spec in specs)
+def stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return _main(tables["looped_or_deep"])
+
+
+@pytest.fixture(scope="module")
+def dynamic(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return _main(tables["latent_dynamics"])
+
+
+def _main(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of the main design."""
+    return rows[rows["main"].astype(bool)]
 
 
 @pytest.mark.parametrize("module", [gated_loops, looped_or_deep, latent_dynamics])
@@ -130,7 +169,7 @@ def test_looped_models_are_compared_with_each_deep_one(stacked: pd.DataFrame) ->
     assert models[models["shape"] == "stack of 3"]["looped"].all()
     deep = stacked[~stacked["looped"]]
     assert deep["accuracy_late"].isna().all()
-    assert not (deep["kind"] == "path").any()
+    assert set(stacked["kind"]) == {"model", "map"}
 
 
 def test_a_product_bounds_a_pass_and_a_norm_its_rate(stacked: pd.DataFrame) -> None:
@@ -179,26 +218,117 @@ def test_plain_loops_are_compared_with_each_dynamics(dynamic: pd.DataFrame) -> N
     assert math.isnan(models[models["side"] == "plain"]["slope"].iloc[0])
 
 
-@pytest.mark.parametrize("name", ["EER-8", "EER-9", "EER-10", "EER-f1", "EER-f2"])
-def test_rules_find_their_rows(name: str, gated: pd.DataFrame, stacked: pd.DataFrame, dynamic: pd.DataFrame) -> None:
-    """Each finds one row a seed on both sides, and sees a difference that is planted."""
+def test_dynamics_have_a_path_for_each_model_and_no_halting(tables: dict[str, pd.DataFrame]) -> None:
+    rows = tables["latent_dynamics"]
+    assert set(rows["kind"]) == {"model", "path"}
+    here = [name for name in MODEL if name in rows]
+    models = rows[rows["kind"] == "model"].drop_duplicates(here)
+    paths = rows[rows["kind"] == "path"].groupby([*here, "loops"]).size()
+    assert (paths == 1).all()
+    assert len(paths) == len(models) * len(SHOWN)
+
+
+def ruled(name: str) -> tuple[Claim, Rule]:
     claim = load_claims()[name]
-    rule = claim.rule
-    assert rule is not None
-    rows = {"gated_loops": gated, "looped_or_deep": stacked, "latent_dynamics": dynamic}[str(claim.experiment)].copy()
+    assert claim.rule is not None
+    return claim, claim.rule
+
+
+def chosen(rows: pd.DataFrame, where: Mapping[str, object]) -> pd.Series:
+    return pd.concat([rows[column] == value for column, value in where.items()], axis=1).all(axis=1)
+
+
+RULES = pytest.mark.parametrize("name", ["EER-8", "EER-9", "EER-10", "EER-f1", "EER-f2"])
+
+
+@RULES
+def test_rules_find_their_rows(name: str, tables: dict[str, pd.DataFrame]) -> None:
+    """Each finds one row a seed on both sides, and sees a difference that is planted."""
+    claim, rule = ruled(name)
+    rows = tables[str(claim.experiment)].copy()
     both = decide(claim, rows)
-    assert both.effect is not None
     assert both.second is not None
     assert both.effect.n == both.second.n == 2
+    for arm, versus in ((1.0, 0.0), (0.0, 1.0)):
+        rows.loc[chosen(rows, rule.arm), rule.metric] = arm
+        if rule.versus is not None:
+            rows.loc[chosen(rows, rule.versus), rule.metric] = versus
+        planted = decide(claim, rows)
+        assert planted.second is not None
+        assert planted.effect.mean == planted.second.mean == arm - (rule.versus is not None) * versus
 
-    def chosen(where: dict[str, object]) -> pd.Series:
-        return pd.concat([rows[column] == value for column, value in where.items()], axis=1).all(axis=1)
 
-    if rule.versus is None:
-        return
-    rows.loc[chosen(dict(rule.arm)), rule.metric] = 1.0
-    rows.loc[chosen(dict(rule.versus)), rule.metric] = 0.0
-    planted = decide(claim, rows)
-    assert planted.effect is not None
-    assert planted.second is not None
-    assert planted.effect.mean == planted.second.mean == 1
+@RULES
+def test_rules_take_nothing_but_the_main_design(name: str, tables: dict[str, pd.DataFrame]) -> None:
+    claim, rule = ruled(name)
+    rows = tables[str(claim.experiment)]
+    assert len(_main(rows)) < len(rows)
+    assert decide(claim, rows) == decide(claim, _main(rows))
+    other = rows.copy()
+    other.loc[~other["main"].astype(bool), rule.metric] = 1e6
+    assert decide(claim, other) == decide(claim, rows)
+
+
+def test_without_it_a_rule_would_take_other_arms_with_the_same_labels(tables: dict[str, pd.DataFrame]) -> None:
+    claim, _ = ruled("EER-9")
+    with pytest.raises(ValueError, match="seed"):
+        decide(claim, tables["latent_dynamics"].assign(main=True))
+
+
+# ---- of made-up models and paths -------------------------------------------------------------------------------------
+
+
+def test_halting_after_as_many_loops_and_by_lot() -> None:
+    """One sequence of four halts after the first of three loops, where it alone is right: 2.5 loops on average."""
+    right = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 1]]).bool()
+    openness = torch.ones(3, 4)
+    openness[0, 0] = 0.15
+    ones = torch.ones(3, 4)
+    path = Path(torch.zeros(4, 4, 1, 1), right, torch.full((3, 4, 2), 0.5), openness, ones, ones, ones[0])
+    rows = {row["threshold"]: row for row in looped_arms._halting(path, 3)}
+    never = {"loops": 3.0, "accuracy": 0.75, "accuracy_fixed": 0.75, "accuracy_random": 0.75}
+    some = {"loops": 2.5, "accuracy": 1.0, "accuracy_fixed": (0 + 0.75) / 2, "accuracy_random": (0.25 + 3 * 0.75) / 4}
+    assert list(rows) == list(THRESHOLDS)
+    for threshold, row in rows.items():
+        wanted = some if threshold > 0.15 else never
+        assert row == pytest.approx({"threshold": threshold, **wanted})
+
+
+def test_one_loop_is_where_everybody_halts() -> None:
+    ones = torch.ones(1, 2)
+    path = Path(torch.zeros(2, 2, 1, 1), ones.bool(), torch.full((1, 2, 2), 0.5), 0 * ones, ones, ones, ones[0])
+    for row in looped_arms._halting(path, 1):
+        assert [row[x] for x in ("loops", "accuracy", "accuracy_fixed", "accuracy_random")] == [1.0] * 4
+
+
+def test_answers_that_do_not_wander_are_as_fast_as_those_that_hardly_do() -> None:
+    spec = gated_loops.quick()[0]
+    kept = untrained(spec)
+    rows = gated_loops.measure(spec, kept | {"parameters": torch.zeros_like(kept["parameters"])})
+    assert rows[rows["kind"] == "model"]["wander"].max() == 0
+    fastest = rows[(rows["kind"] == "speed") & (rows["reading"] == "loops")]["speed"]
+    assert fastest.tolist() == pytest.approx([-math.log(gated_loops.CLOSE)] * 2)
+
+
+def test_a_rate_at_the_edge_is_told() -> None:
+    spec = looped_or_deep.quick()[0]
+    assert len(spec.rates) == 3
+    rates, kept = torch.tensor(spec.rates, dtype=torch.float64), untrained(spec)
+    told = [[row["edge"] for row in looped_arms._models(spec, kept | {"lr": lr})] for lr in rates]
+    assert told == [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]
+    alone = replace(spec, rates=spec.rates[:1])
+    assert [row["edge"] for row in looped_arms._models(alone, kept | {"lr": rates[0]})] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("shut", "given"), [(True, ["own", "mean", "shuffled"]), (False, ["own", "mean", "shuffled", "constant"])]
+)
+def test_gates_that_are_shut_have_no_constant(shut: bool, given: list[str]) -> None:
+    spec = next(spec for spec in gated_loops.quick() if spec.config.update == "gated")
+    model = rebuild(spec.config, untrained(spec)["parameters"][-1, 0])
+    assert model.gate is not None
+    with torch.no_grad():
+        model.gate.copy_(torch.tensor([-1e3 if shut else 0.0, 0.0]).expand_as(model.gate))
+    rows = list(gated_loops._controls(model, looped_arms.batch_of(spec)))
+    assert [row["given"] for row in rows] == given
+    assert {row["mean_gate"] for row in rows[:3]} == {0.0 if shut else 0.5}

@@ -18,7 +18,7 @@ from entropylens.measures.gating import (
     gated_bound,
     largest_step,
     largest_update,
-    sure_rate,
+    signs,
 )
 from entropylens.measures.loops import branch_of, head_of
 from entropylens.measures.operators import derivative, operator_norm
@@ -205,27 +205,11 @@ def test_gates_settle_what_no_constant_can_and_a_constant_what_gates_cannot() ->
     assert radius(constant, 0.75, 0.25) ** 2 == pytest.approx(23 / 16)
 
 
-@given(st.integers(1, 5), st.integers(0, 10**6), st.floats(0.01, 1))
-@settings(deadline=None)
-def test_a_negative_symmetric_part_settles_under_any_gates_that_are_small(n: int, seed: int, share: float) -> None:
-    root, turn = normal(2, 2 * n, 2 * n, seed=seed)
-    df = -root @ root.mT - 0.1 * torch.eye(2 * n).double() + turn - turn.mT
-    mu = float(torch.linalg.eigvalsh((df + df.mT) / 2).max())
-    size = float(torch.linalg.matrix_norm(df, ord=2))
-    g = torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.1
-    g = g / g.max() * share * 0.99 * -2 * mu / size**2
-    each = g.repeat_interleave(2)
-    step = torch.eye(2 * n).double() + each[:, None] * df
-    weighted = each.sqrt().reciprocal()[:, None] * step * each.sqrt()
-    rate = sure_rate(g, mu, size)
-    assert rate < 1
-    assert float(torch.linalg.matrix_norm(weighted, ord=2)) <= rate * SLACK
-    assert sure_rate(g, -mu, size) == math.inf
-
-
-def test_a_sure_rate_is_of_open_gates() -> None:
-    with pytest.raises(ValueError, match="above 0"):
-        sure_rate(torch.tensor([0.0, 0.5]), -1.0, 2.0)
+def test_signs_are_those_of_growth_and_rounded_zeros_have_none() -> None:
+    assert signs(torch.tensor([2.0, -2.0, 0.0, -1e-10, 1e-8])).tolist() == [1, -1, 0, 0, 1]
+    rotation = torch.tensor([1e-12 + 1j, -0.1 - 1j, 1e-8 + 0j], dtype=torch.complex128)
+    assert signs(rotation).tolist() == [0, -1, 1]
+    assert signs(torch.zeros(2)).tolist() == [0, 0]
 
 
 # ---- far from rest ---------------------------------------------------------------------------------------------------

@@ -70,6 +70,24 @@ def test_accuracies_are_those_after_so_many_loops() -> None:
         summary(made(geometric(0.5, 4)), trained=5)
 
 
+def test_sizes_and_pushes_are_those_after_the_trained_loops_and_after_all() -> None:
+    states = torch.tensor([0.0, 3, 6, 8])[:, None, None, None].expand(-1, 2, -1, -1)
+    pushes = torch.tensor([[1.0, 2], [3, 4], [5, 6]])
+    told = summary(replace(made(states), pushes=pushes, given=torch.tensor([2.0, 6.0])), trained=2)
+    assert told["share"] == (6 / 2 + 6 / 6) / 2
+    assert told["push"] == 3.5
+    assert told["push_late"] == 5.5
+    assert told["growth"] == pytest.approx(math.log(8 / 6))
+
+
+def test_steps_shrink_otherwise_in_the_trained_loops_and_late() -> None:
+    lengths = torch.cat([torch.tensor([1.0]), torch.tensor([0.9] * 7 + [0.8] * 16)]).double().cumprod(0)
+    states = torch.cat([torch.zeros(1).double(), lengths.cumsum(0)])[:, None, None, None]
+    told = summary(made(states), trained=8)
+    assert told["decay"] == pytest.approx(-math.log(0.9))
+    assert told["late_decay"] == pytest.approx(-math.log(0.8))
+
+
 def test_halting_takes_the_first_loop_that_is_sure_enough() -> None:
     openness = torch.tensor([[0.9, 0.9, 0.2], [0.4, 0.8, 0.9], [0.1, 0.9, 0.9]])
     right = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0]]).bool()

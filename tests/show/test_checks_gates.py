@@ -54,6 +54,8 @@ def test_right_answers_are_praised(check: Any, right: Any, capsys: pytest.Captur
         (check_halting, lambda h, t: right_halting(h, t) - 1, "Counted from 0"),
         (check_halting, lambda h, t: (h < t).int().argmax(0) + 1, "never is sure"),
         (check_halting, lambda h, t: 3 - (h < t).flip(0).int().argmax(0), "It halts at the first"),
+        (check_halting, lambda h, t: right_halting(h, t + 1e-9), "it is to be below"),
+        (check_halting, lambda h, t: right_halting(h, t if t else 1e-9), "At a threshold of 0"),
         (check_halting, lambda h, t: right_halting(h, t) * 0 + 9, "whose columns are sequences"),
         (check_halting, lambda h, t: right_halting(h, max(t, 0.5)), "At a threshold of 0"),
     ],

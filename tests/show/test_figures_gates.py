@@ -7,6 +7,7 @@ import math
 import pandas as pd
 import pytest
 import torch
+from matplotlib.axes import Axes
 
 from entropylens.show import figures_gates as draw
 
@@ -33,9 +34,26 @@ def test_eigenvalues_that_no_disc_can_show_are_enlarged_and_rounded_zeros_are_ze
 
 
 def test_stability_needs_eigenvalues_and_steps() -> None:
-    for eigenvalues, steps in ((torch.zeros(0), (1.0,)), (torch.ones(2), (1.0, 0.0))):
-        with pytest.raises(ValueError, match="eigenvalues, and steps above 0"):
+    for eigenvalues, steps in (
+        (torch.zeros(0), (1.0,)),
+        (torch.ones(2), (1.0, 0.0)),
+        (torch.ones(2), ()),
+        (torch.ones(2), (1.0,) * 8),
+    ):
+        with pytest.raises(ValueError, match="eigenvalues, and 1 to 7 steps above 0"):
             draw.stability(eigenvalues, "none", steps)
+
+
+def test_as_many_discs_are_drawn_as_told() -> None:
+    steps = tuple(1 / n for n in range(1, 8))
+    picture = draw.stability(torch.tensor([-1.0, 1e-12]), "seven", steps)
+    assert picture.alt.count("inside the disc") == picture.svg.count("|1 + cλ| &lt; 1, c = ") == 7
+    assert "0 above 0, 1 are 0" in picture.alt
+
+
+def test_what_turns_and_does_not_grow_has_a_real_part_of_0() -> None:
+    alt = draw.stability(torch.tensor([1e-12 - 1j, 1e-12 + 1j], dtype=torch.complex128), "a rotation", (1.0,)).alt
+    assert "real parts from 0 to 0; 0 above 0, 2 are 0. c = 1: 0 inside the disc" in alt
 
 
 def test_shapes_are_the_gates() -> None:
@@ -74,7 +92,30 @@ def test_arms_are_compared() -> None:
     rows = pd.concat([models(wander=[0.2, 0.4]), models(gate="constant", wander=[0.5, 0.5]),
                       models(gate="learned", wander=[0.1, float("nan")])])  # fmt: skip
     picture = draw.compare(draw.named(rows), {"wander": "how far"}, "learned constant")
-    assert "how far, plain: 0.3 (" in picture.alt
+    assert picture.alt.startswith("Arms compared, against learned constant; means over models. how far, plain: 0.3 (")
     assert "how far, learned constant: 0.5 (0.5 to 0.5)" in picture.alt
     assert "how far, by entropy: 0.1" in picture.alt
     assert "mean, learned constant" in picture.svg
+
+
+@pytest.mark.parametrize("broken", [math.inf, -math.inf, math.nan])
+def test_what_is_not_finite_is_left_out_of_the_line_too(broken: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    at: list[float] = []
+    monkeypatch.setattr(Axes, "axvline", lambda _, x=0.0, **__: at.append(x))
+    rows = models(gate="constant", wander=[0.5, broken])
+    picture = draw.compare(draw.named(rows), {"wander": "how far"}, "learned constant")
+    assert picture.alt.endswith("how far, learned constant: 0.5.")
+    assert at == [0.5]
+
+
+def test_controls_are_those_that_are_named() -> None:
+    controls = ("fixed 0.5", "constant, same mean")
+    assert draw._line("by entropy", "by entropy", ("by entropy",)) == draw.RIVAL
+    assert draw._line("plain", "by entropy", controls) == draw.PLAIN
+    assert {draw._line(name, "by entropy", controls) for name in controls} == {draw.CONTROL}
+    for name in ("sharp", "fixed 0.25", "other sequences'"):
+        assert draw._line(name, "by entropy", controls) == draw.BY_ENTROPY
+    rows = pd.concat([models(wander=[0.2, 0.4]), models(step_size=0.5, wander=[0.5, 0.5])])
+    pictures = [draw.compare(draw.named(rows), {"wander": "far"}, "plain", given) for given in ((), controls)]
+    assert draw.RIVAL != draw.BY_ENTROPY
+    assert [draw.BY_ENTROPY.color.lower() in picture.svg.lower() for picture in pictures] == [True, False]

@@ -188,13 +188,22 @@ def test_stacks_are_told_by_map_with_how_often_the_bound_promises(shaped: pd.Dat
     assert "radius +0.00, bound below 0 in 2 of 3" in alt("stacks", nought)
 
 
+@pytest.mark.parametrize(("task", "name"), [("two hops", "two hops"), ("plain", "two looks")])
+def test_titles_are_those_that_the_reader_knows(task: str, name: str, shaped: pd.DataFrame) -> None:
+    for picture in (draw.shapes(shaped, task), draw.against(shaped, task, 0.1)):
+        assert f"of {draw.LENGTH[task]} tokens, {name}" in picture.alt
+        assert f"<!-- {name} -->" in picture.svg
+        assert "plain" not in picture.alt + picture.svg
+
+
 @every
 @pytest.mark.filterwarnings("error")
 def test_nothing_is_told_of_nothing(name: str, rows: pd.DataFrame) -> None:
     trial = rows[rows["kind"] == "model"].iloc[:1].assign(kind="trial").dropna(axis=1)
     trial = trial.drop(columns=["accuracy_32", "learned", "match", "edge"], errors="ignore")
     figure, asked = FIGURES[name]
-    assert not re.search(r"\d\.\d\d", figure(rows.iloc[:0], *asked).alt + alt(name, trial))
+    for words in (figure(rows.iloc[:0], *asked).alt, alt(name, trial)):
+        assert told(words) == ["Nothing was measured"]
 
 
 @every

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from entropylens.results.statistics import mean_interval
 from entropylens.show import prose
 
 
@@ -19,3 +20,14 @@ def test_numbers_are_written_as_glue_writes_them(monkeypatch: pytest.MonkeyPatch
         ({f"{kind}text/plain": "0.5"}, True, {"scrapbook": {"name": "x", "mime_prefix": kind}}),
         ({f"{kind}text/plain": "3"}, True, {"scrapbook": {"name": "n", "mime_prefix": kind}}),
     ]
+
+
+def test_means_are_told_with_their_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, float] = {}
+    monkeypatch.setattr(prose, "tell", lambda **numbers: seen.update(numbers))
+    prose.tell_mean("gain", values := [0.1, 0.2, 0.6])
+    found = mean_interval(values)
+    assert seen == {"gain": pytest.approx(0.3), "gain_low": found.low, "gain_high": found.high}
+    assert found.low < 0 < found.high
+    with pytest.raises(ValueError, match="two or more finite values"):
+        prose.tell_mean("gain", [0.1])

@@ -50,6 +50,7 @@ def test_feedback_sharpens_what_is_too_open_and_no_further_than_its_limit() -> N
         ("warmth", 0.5, 0.5),
         ("entropy", 0.5, 0.5, 0.0),
         ("entropy", 0.5, 0.5, 0.1, 0.0),
+        ("entropy", 0.5, 0.5, 0.1, 1.5),
     ],
 )
 def test_what_cannot_be_steered_is_refused(asked: tuple[Any, ...]) -> None:

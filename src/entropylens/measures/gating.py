@@ -19,7 +19,6 @@ Shapes: n tokens, d width; one sequence.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -148,39 +147,31 @@ def gated_bound(step: GatedStep, z: Tensor, size: float | Tensor, *, by_entropy:
 # ---- at rest ---------------------------------------------------------------------------------------------------------
 
 
-def largest_step(eigenvalues: Tensor, tolerance: float = 1e-12) -> float:
+def signs(eigenvalues: Tensor, tolerance: float = 1e-9) -> Tensor:
+    """Signs of the real parts, (k): 1 for an error that grows, −1 for one that small steps shrink, 0 for a rounded 0.
+
+    Args:
+        eigenvalues: (k), real or complex.
+        tolerance: a real part up to this share of the largest |λ| is a 0, whose sign is that of its rounding error.
+    """
+    real, size = eigenvalues.real, eigenvalues.abs()
+    return torch.where(real.abs() > tolerance * size.max(), real.sign(), 0).int()
+
+
+def largest_step(eigenvalues: Tensor) -> float:
     """The c below which Z + c F comes back to rest after any small push: min −2 Re λ / |λ|² over DF's λ; 0: none.
 
     *Proof.* |1 + cλ|² = 1 + c (2 Re λ + c |λ|²), below 1 exactly if c is below that; never if Re λ ≥ 0. ∎
-    Errors then die out exponentially. With Re λ = 0 (within the tolerance, times the largest |λ|) they do at no c. If
-    λ = 0, as is common, the factor is 1: what becomes of such an error, a derivative cannot tell.
+    Errors then die out exponentially. With Re λ = 0, as `signs` has it, they do at no c. If λ = 0, as is common, the
+    factor is 1: what becomes of such an error, a derivative cannot tell.
 
     Args:
         eigenvalues: of DF at a rest point, (k), real or complex.
-        tolerance: relative.
     """
     real, size = eigenvalues.real.double(), eigenvalues.abs().double()
-    if bool((real >= -tolerance * size.max()).any()):
+    if bool((signs(eigenvalues) >= 0).any()):
         return 0.0
     return float((-2 * real / size**2).min())
-
-
-def sure_rate(gates: Tensor, mu: float, size: float) -> float:
-    """A factor by which I + diag(g) DF shrinks every H, whatever gates between these two: √(1 + min g (2μ + max g L²)).
-
-    μ is the largest eigenvalue of DF's symmetric part, L = ‖DF‖. It holds in the norm ‖H‖²_g = Σ_i ‖h_i‖² / g_i, and so
-    bounds all |eigenvalues|. If μ < 0, all gates below −2μ/L² do, equal or not; otherwise nothing is sure, and it is ∞.
-    *Proof.* ‖H + g DF[H]‖²_g = ‖H‖²_g + 2⟨H, DF[H]⟩ + Σ g_i ‖DF[H]_i‖² ≤ ‖H‖²_g + (2μ + max g L²) ‖H‖², the bracket
-    is negative, and ‖H‖² ≥ min g ‖H‖²_g. ∎
-
-    Raises:
-        ValueError: for a gate that is not above 0.
-    """
-    low, high = float(gates.min()), float(gates.max())
-    if not low > 0:
-        raise ValueError(f"gates must be above 0, got {low:g}")
-    bracket = 2 * mu + high * size**2
-    return math.sqrt(max(0.0, 1 + low * bracket)) if bracket < 0 else math.inf
 
 
 # ---- far from rest ---------------------------------------------------------------------------------------------------

@@ -59,12 +59,13 @@ def check_gates(answer: Callable[[], Tensor]) -> str:
 @exercise
 def check_halting(answer: Callable[[Tensor, float], Tensor]) -> str:
     """Exercise: after how many loops each sequence halts, from entropies (T, B) and a threshold: (B), 1 … T."""
-    openness = torch.tensor([[0.9, 0.2, 0.8], [0.4, 0.9, 0.7], [0.1, 0.9, 0.6]]).double()
+    openness = torch.tensor([[0.5, 0.2, 0.8], [0.4, 0.0, 0.7], [0.1, 0.9, 0.6]]).double()
     right = torch.tensor([2.0, 1.0, 3.0]).double()
     mistakes: dict[str, Tensor | float] = {
         "Counted from 0: after the first loop, one is done.": right - 1,
         "A sequence that never is sure takes all T loops, not one.": torch.tensor([2.0, 1.0, 1.0]).double(),
-        "That is the last loop in which it is sure. It halts at the first.": torch.tensor([3.0, 1.0, 3.0]).double(),
+        "That is the last loop in which it is sure. It halts at the first.": torch.tensor([3.0, 2.0, 3.0]).double(),
+        "That halts at the threshold, too; it is to be below.": torch.tensor([1.0, 1.0, 3.0]).double(),
     }
     told = f"Of {openness.tolist()}, whose columns are sequences, at 0.5 it is {right.tolist()}."
     compare(ask(answer, openness.clone(), 0.5).double(), right, mistakes, told)

@@ -88,7 +88,8 @@ def losses(rows: pd.DataFrame, setup: str, length: int = 64) -> tuple[Figure, st
             ax.axvline(mean, color=PLAIN.color, linewidth=1.2, label="mean of cross-entropy alone", zorder=1)
     ax.axvline(1 / VOCABULARY, color=BLACK, linestyle=":", linewidth=1.2, label="chance")
     ax.set(title=TITLES[setup], xlim=(0, 1.02), xlabel=accuracy_of(length))
-    names_down(figure, ax, names)
+    marks.names_down(ax, names)
+    marks.legend(figure, [ax])
     return figure, marks.alt(f"{accuracy_of(length)}, set-up {setup}", words)
 
 
@@ -137,7 +138,8 @@ def order(rows: pd.DataFrame) -> tuple[Figure, str]:
         words.append(f"{WORDS[loss]}, {len(here)} learned: {', '.join(told) or 'nothing falls'}")
     ax.axvline(0, color=BLACK, linewidth=1, zorder=1)
     ax.set_xlabel("steps by which it is earlier than accuracy's rise")
-    names_down(figure, ax, [f"{WORDS[loss]} (n = {len(here)})" for loss, here in found.items()])
+    marks.names_down(ax, [f"{WORDS[loss]} (n = {len(here)})" for loss, here in found.items()])
+    marks.legend(figure, [ax])
     return figure, marks.alt("steps by which terms fall before accuracy rises", words)
 
 
@@ -240,13 +242,6 @@ def difference(ax: Axes, values: ArrayLike, y: float, line: Line, label: str, fo
     ax.plot([low, high], [y, y], color=line.color, marker="|", zorder=3)
     ax.plot(mean, y, line.marker, color=line.color, markersize=6.5, zorder=4, label=label)
     return form.format(mean) + (f" ({form.format(low)} to {form.format(high)})" if np.isfinite(low) else "")
-
-
-def names_down(figure: Figure, ax: Axes, names: Sequence[str]) -> None:
-    """A line a name, the first on top; and the legend."""
-    ax.set_yticks(range(len(names)), list(names))
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    marks.legend(figure, [ax])
 
 
 def accuracy_of(length: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 from torch import Tensor
 
+from entropylens.measures.gating import signs
 from entropylens.models.entropies import largest_tsallis
 from entropylens.models.gates import Gate, opened
 from entropylens.models.loop_kernel import ORDER
@@ -25,8 +26,6 @@ CONSTANTS = (1.0, 0.5, 0.25)
 PLAIN, BY_ENTROPY, RIVAL, CONTROL = LINES[0], LINES[1], LINES[3], LINES[6]
 WHOSE = {"own": "", "mean": ", mean over sequences", "shuffled": ", other sequences'"}
 """Whose gate tokens get, in words."""
-ZERO = 1e-9
-"""Below this share of the largest |λ|, an eigenvalue is a rounded 0."""
 
 
 @picture
@@ -39,15 +38,16 @@ def stability(eigenvalues: Tensor, title: str, steps: Sequence[float] = CONSTANT
     Args:
         eigenvalues: (k), real or complex.
         title: of which state.
-        steps: constants c, above 0; from the largest to the smallest.
+        steps: constants c, above 0; from the largest to the smallest, one to seven.
 
     Raises:
-        ValueError: without eigenvalues, or for a step that is not above 0.
+        ValueError: without eigenvalues, for a step that is not above 0, or for none or too many.
     """
-    if not eigenvalues.numel() or min(steps) <= 0:
-        raise ValueError("needs eigenvalues, and steps above 0")
+    if not eigenvalues.numel() or not 0 < len(steps) <= len(LINES) or min(steps) <= 0:
+        raise ValueError(f"needs eigenvalues, and 1 to {len(LINES)} steps above 0")
     at = eigenvalues.detach().cpu().to(torch.complex128).numpy()
-    at = np.where(abs(at) > ZERO * abs(at).max(), at, 0)  # else the sign of a zero is that of its rounding error
+    sign = signs(eigenvalues.detach().cpu()).numpy()
+    at = np.where(sign == 0, 0, at.real) + 1j * at.imag
     widest, close = max(1 / c for c in steps), abs(at).max() < 0.2 * min(1 / c for c in steps)
     figure, (ax,) = canvas(height=4.6 if not close else 3.9)
     axes = [ax] + ([ax.inset_axes((0.63, 0.31, 0.36, 0.62))] if close else [])
@@ -70,13 +70,13 @@ def stability(eigenvalues: Tensor, title: str, steps: Sequence[float] = CONSTANT
         words.append(f"c = {c:g}: {int((after < 1).sum())} inside the disc, largest |1 + cλ| {after.max():.3f}")
     return figure, (
         f"{title}: {len(at)} eigenvalues of DF, real parts from {at.real.min():.3g} to {at.real.max():.3g}; "
-        f"{int((at.real > 0).sum())} above 0, {int((at == 0).sum())} are 0. {'; '.join(words)}."
+        f"{int((sign > 0).sum())} above 0, {int((sign == 0).sum())} are 0. {'; '.join(words)}."
     )
 
 
 def _discs(ax: Axes, at: NDArray[np.complex128], steps: Sequence[float]) -> None:
     """A disc for each step, smaller ones on top, and the eigenvalues."""
-    for c, line, shade in zip(steps, LINES, np.linspace(0.78, 0.94, len(steps)), strict=False):
+    for c, line, shade in zip(steps, LINES[: len(steps)], np.linspace(0.78, 0.94, len(steps)), strict=True):
         ax.add_patch(Circle((-1 / c, 0), 1 / c, facecolor=str(shade), edgecolor="none", zorder=-1 / c))
         edge = {"edgecolor": line.color, "linestyle": line.linestyle, "linewidth": 1.6}
         ax.add_patch(Circle((-1 / c, 0), 1 / c, fill=False, label=f"|1 + cλ| < 1, c = {c:g}", zorder=2, **edge))
@@ -151,31 +151,34 @@ def named(rows: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 @picture
-def compare(table: pd.DataFrame, columns: Mapping[str, str], usual: str) -> tuple[Figure, str]:
+def compare(
+    table: pd.DataFrame, columns: Mapping[str, str], usual: str, controls: Collection[str] = ()
+) -> tuple[Figure, str]:
     """Arms side by side, a panel a quantity, a line an arm; the vertical line is the mean of the usual one.
 
     Args:
         table: one row a model, with its `arm`.
         columns: what is compared, and what its axis says.
         usual: the arm that the others are compared with.
+        controls: arms that are drawn as controls.
     """
     names = list(dict.fromkeys(table["arm"]))
     figure, axes = canvas(len(columns), height=0.5 + len(columns) * (0.8 + 0.3 * len(names)))
     words = []
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
         for y, name in enumerate(names):
-            values = table[table["arm"] == name][column]
-            said = difference(ax, values, y, _line(name, usual), "", "{:.3g}")
+            values = table[table["arm"] == name][column].replace([np.inf, -np.inf], np.nan)
+            said = difference(ax, values, y, _line(name, usual, controls), "", "{:.3g}")
             words += [f"{label}, {name}: {said}"] if said else []
             if name == usual and said:
                 ax.axvline(values.mean(), color=RIVAL.color, linewidth=1.2, zorder=1, label=f"mean, {usual}")
-        ax.set_yticks(range(len(names)), names)
-        ax.set(ylim=(len(names) - 0.4, -0.6), xlabel=label)
+        marks.names_down(ax, names)
+        ax.set_xlabel(label)
     marks.legend(figure, axes[:1])
-    return figure, marks.alt("Arms compared", words)
+    return figure, marks.alt(f"Arms compared, against {usual}", words)
 
 
-def _line(name: str, usual: str) -> Line:
+def _line(name: str, usual: str, controls: Collection[str]) -> Line:
     if name == usual:
         return RIVAL
-    return PLAIN if name == "plain" else CONTROL if name.startswith("fixed") or "sequences" in name else BY_ENTROPY
+    return CONTROL if name in controls else PLAIN if name == "plain" else BY_ENTROPY

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -30,6 +28,8 @@ HALTED = {
 STEERED = {"feedback": LINES[0], "line": LINES[1], "none": LINES[-1]}
 TRACKED = {"open": "relative entropy", "factor": "factor of logits", "accuracy": "training accuracy"}
 TASK = WIDE[SETUP].task
+TITLES = {setup.task: name for name, setup in WIDE.items()}
+"""By task, the set-up, as the reader knows it."""
 LENGTH = {setup.task: max(setup.lengths) for setup in WIDE.values()}
 """By task, tokens at which shapes are compared: of the longest sequences of training."""
 RIVAL_OF = {match: name for name, shape in SHAPES.items() if name != "looped" for match in shape.match}
@@ -71,7 +71,7 @@ def halting(rows: pd.DataFrame) -> tuple[Figure, str]:
     axes[1].axvline(0, color=BLACK, linewidth=1, zorder=1)
     axes[1].set(title="by entropy, minus the others", xlabel="difference of accuracy, same model",
                 ylabel="threshold (loops)")  # fmt: skip
-    _down(axes[1], [f"{threshold:g} ({count:.1f})" for threshold, count in loops.items()])
+    marks.names_down(axes[1], [f"{threshold:g} ({count:.1f})" for threshold, count in loops.items()])
     marks.legend(figure, axes)
     return figure, marks.alt("accuracy if sequences halt below a threshold of relative entropy, or otherwise", words)
 
@@ -136,8 +136,8 @@ def steered(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
     left.set(xlabel=f"accuracy, last of {LENGTH[TASK]}", xlim=(0, 1.02))
     right.set_xlabel("difference, seed by seed")
     _zero(right, smallest)
-    _down(left, list(STEERED))
-    _down(right, ["feedback\n− line", "feedback\n− none"])
+    marks.names_down(left, list(STEERED))
+    marks.names_down(right, ["feedback\n− line", "feedback\n− none"])
     figure.legend(*right.get_legend_handles_labels(), loc="outside upper right")
     return figure, marks.alt(f"{accuracy_of(LENGTH[TASK])}; smallest effect {smallest:g}", words)
 
@@ -162,9 +162,9 @@ def shapes(rows: pd.DataFrame, task: str) -> tuple[Figure, str]:
         words.append(f"{shape}, {size:g} parameters: {said}, {_share(here['learned'] == 1)} learned")
     marks.guess(ax, chance((SETTINGS | HOPS)[task].task, LENGTH[task]))
     size_axis(ax, [n for n in NOTED if len(sizes) and n < 1.1 * sizes.max()])
-    ax.set(title=f"task: {task}", xlabel="parameters", ylabel=accuracy_of(LENGTH[task]), ylim=(0, 1.03))
+    ax.set(title=TITLES[task], xlabel="parameters", ylabel=accuracy_of(LENGTH[task]), ylim=(0, 1.03))
     marks.legend(figure, [ax])
-    return figure, marks.alt(f"{accuracy_of(LENGTH[task])}, task {task}, by shape", words)
+    return figure, marks.alt(f"{accuracy_of(LENGTH[task])}, {TITLES[task]}, by shape", words)
 
 
 @picture
@@ -186,11 +186,11 @@ def against(rows: pd.DataFrame, task: str, smallest: float) -> tuple[Figure, str
         said = difference(ax, looped - deep, y, LINES[list(SHAPES).index(rival)], "", "{:+.3f}")
         words += [f"equal {match}, looped − {rival}: {said}"] if said else []
     _zero(ax, smallest)
-    ax.set(title=f"task: {task}", xlabel=f"looped − deep: {accuracy_of(LENGTH[task])}")
-    _down(ax, [f"{rival}\n(equal {match})" for match, rival in RIVAL_OF.items()])
+    ax.set(title=TITLES[task], xlabel=f"looped − deep: {accuracy_of(LENGTH[task])}")
+    marks.names_down(ax, [f"{rival}\n(equal {match})" for match, rival in RIVAL_OF.items()])
     marks.legend(figure, [ax])
     return figure, marks.alt(
-        f"what looping adds to {accuracy_of(LENGTH[task])}, task {task}; smallest effect {smallest:g}",
+        f"what looping adds to {accuracy_of(LENGTH[task])}, {TITLES[task]}; smallest effect {smallest:g}",
         words, over="pairs of a seed",
     )  # fmt: skip
 
@@ -200,7 +200,7 @@ def stacks(rows: pd.DataFrame) -> tuple[Figure, str]:
     """One pass through 1, 2 or 3 blocks: what bounds its norm, the norm, and the largest eigenvalue, as logarithms.
 
     Args:
-        rows: of `looped_or_deep`, all; left of 0, contraction is promised by the bound, and there by the norm.
+        rows: of `looped_or_deep`, all; left of 0 the bound promises contraction, or the norm shows it.
     """
     figure, axes = canvas(len(MAPS), height=6.8, sharex=True)
     found, words = _finite(rows, "map", "map", "promised", *LOGS), []
@@ -214,7 +214,7 @@ def stacks(rows: pd.DataFrame) -> tuple[Figure, str]:
             words += [f"{name}, {shape}: {', '.join([*told, below])}"] if told else []
         ax.axvline(0, color=BLACK, linewidth=1, zorder=1)
         ax.set_title(f"map: {name}")
-        _down(ax, STACKS)
+        marks.names_down(ax, STACKS)
     axes[-1].set_xlabel("natural logarithm; a norm below 0 contracts")
     marks.legend(figure, axes, ncols=2)
     return figure, marks.alt("logarithms of one pass through the blocks: bound, exact norm, spectral radius", words)
@@ -270,9 +270,3 @@ def _zero(ax: Axes, smallest: float) -> None:
     """No difference, and those that are smaller than the smallest effect."""
     ax.axvline(0, color=BLACK, linewidth=1, zorder=1)
     ax.axvspan(-smallest, smallest, color="0.88", zorder=0, label="below the smallest effect")
-
-
-def _down(ax: Axes, names: Sequence[str]) -> None:
-    """A line a name, the first on top."""
-    ax.set_yticks(range(len(names)), list(names))
-    ax.set_ylim(max(1, len(names)) - 0.4, -0.6)

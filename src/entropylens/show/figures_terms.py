@@ -25,7 +25,6 @@ from entropylens.show.figures_energy import (
     accuracy_of,
     by_loss,
     difference,
-    names_down,
     of_kind,
 )
 from entropylens.training.regularizers import PAPER
@@ -133,7 +132,8 @@ def choices(rows: pd.DataFrame) -> tuple[Figure, str]:
         words += [f"{name} {said}"] if said else []
     ax.axvline(0, color=BLACK, linewidth=1, zorder=1)
     ax.set_xlabel(f"accuracy gained by all three terms, {LENGTH} tokens")
-    names_down(figure, ax, names)
+    marks.names_down(ax, names)
+    marks.legend(figure, [ax])
     return figure, marks.alt(f"what all three terms add to {accuracy_of(LENGTH)}", words, over="pairs of a seed")
 
 

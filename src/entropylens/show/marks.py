@@ -50,6 +50,12 @@ def dot(ax: Axes, values: ArrayLike, y: float, line: Line, label: str = "") -> t
     return said(mean, low, high), mean
 
 
+def names_down(ax: Axes, names: Sequence[str]) -> None:
+    """A line a name, the first on top."""
+    ax.set_yticks(range(len(names)), list(names))
+    ax.set_ylim(max(1, len(names)) - 0.4, -0.6)
+
+
 def legend(figure: Figure, axes: Sequence[Axes], ncols: int = 4) -> None:
     """Above the figure: each label once."""
     found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
