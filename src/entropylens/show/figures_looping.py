@@ -151,7 +151,7 @@ def shapes(rows: pd.DataFrame, task: str) -> tuple[Figure, str]:
         task: a key of `LENGTH`.
     """
     column, words, place = f"accuracy_{LENGTH[task]}", [], 0.0
-    models = _finite(rows, "model", column, "learned").dropna(subset=column)
+    models = _finite(rows, "model", column).dropna(subset=column)
     models = models[models["task"] == task].drop_duplicates(["shape", "seed"])
     figure, (ax,) = canvas(height=4.2)
     sizes = models.groupby("shape")["parameters"].max().sort_values(kind="stable")
@@ -159,7 +159,7 @@ def shapes(rows: pd.DataFrame, task: str) -> tuple[Figure, str]:
     for shape, size in sizes.items():
         here, place = models[models["shape"] == shape], max(float(size), 1.06 * place)
         said = _upright(ax, place, here[column], lines[str(shape)], str(shape))
-        words.append(f"{shape}, {size:g} parameters: {said}, {_share(here['learned'] == 1)} learned")
+        words.append(f"{shape}, {size:g} parameters: {said}")
     marks.guess(ax, chance((SETTINGS | HOPS)[task].task, LENGTH[task]))
     size_axis(ax, [n for n in NOTED if len(sizes) and n < 1.1 * sizes.max()])
     ax.set(title=TITLES[task], xlabel="parameters", ylabel=accuracy_of(LENGTH[task]), ylim=(0, 1.03))
