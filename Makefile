@@ -34,7 +34,7 @@ test: $(STAMP)
 	ENTROPYLENS_SITE=_build/html-quick $(BIN)/pytest -m browser tests/browser
 	# all but those whose cheapest populations take minutes
 	$(BIN)/entropylens verify low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
-	  bound_search looped_induction energy_entropy --budget 30
+	  bound_search looped_induction energy_entropy gated_loops looped_or_deep --budget 30
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
