@@ -123,7 +123,7 @@ export default {
         `A toy: a token's state is one number, z; ${toy.places.length} places hold the numbers at which the bars stand. It looks ` +
         "at them by softmax(β\u00a0z\u00a0·\u00a0places): the farther z is from 0, the surer. F\u00a0=\u00a0gain · (mean of what it looks at − z); z moves by gate · F. " +
         `S: Tsallis' entropy of the row at q\u00a0=\u00a0${toy.order}; h: S over its largest value. Gates: open 1, sharp 1\u00a0−\u00a0h, diffuse h, ` +
-        "exponential exp(−S), by entropy σ(a\u00a0+\u00a0b\u00a0h), constant c. Dashed, the control: in each loop the mean of the gate's " +
+        "exponential exp(−S), by entropy σ(a\u00a0+\u00a0b\u00a0h), constant c. Dashed, beside a gate that is no constant, the control: in each loop the mean of the gate's " +
         `${loops} values on its own way. At rest: from then on no loop moves z by more than ${toy.tolerance}. Arrived: F is 0, within ` +
         `${10 * toy.tolerance}. What is beyond an axis is drawn at its end.` }),
     );
