@@ -158,12 +158,13 @@ def test_without_a_lead_two_places_are_looked_at_alike(page: Page, address: str)
 
 def test_sliders_move_by_keyboard_and_stay_in_the_address(page: Page) -> None:
     for control, key, words in (
-        ("lead", "ArrowRight", "lead −0.4"), ("sharpness", "ArrowLeft", "sharpness β 0.9"),
-        ("strength", "End", "strength ×\u00a030.0"), ("target", "End", "target η 1.29"),
+        ("lead", "ArrowRight", "−0.4"), ("sharpness β", "ArrowLeft", "0.9"), ("strength", "End", "×\u00a030.0"),
+        ("target η", "End", "1.29"),
     ):  # fmt: skip
         slider(page, control).focus()
         page.keyboard.press(key)
         expect(slider(page, control)).to_have_attribute("aria-valuetext", words)
+        expect(slider(page, control)).to_have_attribute("aria-label", control)
     text, table = told(page).inner_text(), sums(page)
     page.reload()
     expect(told(page)).to_have_text(text)

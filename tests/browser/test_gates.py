@@ -219,12 +219,18 @@ def test_cases_are_chosen_by_keyboard(page: Page) -> None:
 
 def test_controls_move_by_keyboard_and_stay_in_the_address(page: Page) -> None:
     for control_, key, words in (
-        ("sharpness", "ArrowRight", "sharpness β 8.5"), ("start", "Home", "start z −2.0"),
-        ("gain", "ArrowRight", "gain of F 1.1"), ("loop", "ArrowRight", "loop 1 of 40"),
+        ("sharpness β", "ArrowRight", "8.5"), ("start z", "Home", "−2.0"), ("gain of F", "ArrowRight", "1.1"),
     ):  # fmt: skip
         slider(page, control_).focus()
         page.keyboard.press(key)
         expect(slider(page, control_)).to_have_attribute("aria-valuetext", words)
+        expect(slider(page, control_)).to_have_attribute("aria-label", control_)
+        expect(slider(page, control_).locator("xpath=../span")).to_have_text(f"{control_} {words}")
+    slider(page, "loop").focus()
+    page.keyboard.press("ArrowRight")
+    way = travel("diffuse", 8.5, -2.0, 1.1)
+    reached = f"1 of 40: z\u00a0=\u00a0{float(way.states[1]):+.2f}, gate {float(way.gates[1]):.2f}".replace("-", "−")
+    expect(slider(page, "loop")).to_have_attribute("aria-valuetext", reached)
     for control_ in ("a", "b", "c"):
         expect(slider(page, control_)).to_be_hidden()
     press(page, "gate", "ArrowRight")
@@ -232,8 +238,9 @@ def test_controls_move_by_keyboard_and_stay_in_the_address(page: Page) -> None:
     press(page, "gate", "ArrowRight")
     slider(page, "a").focus()
     page.keyboard.press("ArrowRight")
-    expect(slider(page, "a")).to_have_attribute("aria-valuetext", "a +0.5")
+    expect(slider(page, "a")).to_have_attribute("aria-valuetext", "+0.5")
     expect(slider(page, "b")).to_be_visible()
+    expect(told(page)).to_contain_text("With the gate by entropy the state")
     expect(slider(page, "c")).to_be_hidden()
     text, labels = told(page).inner_text(), charts(page)
     assert labels[0].startswith("where it looks after 1 loop: ")
@@ -245,6 +252,44 @@ def test_controls_move_by_keyboard_and_stay_in_the_address(page: Page) -> None:
     expect(slider(page, "a")).to_be_hidden()
     expect(told(page)).to_contain_text("With the constant 0.50 the state")
     assert page.evaluate("document.documentElement.scrollWidth") <= _SMALL["width"]
+
+
+def test_each_gate_is_there_once_by_the_chapter_s_name(page: Page) -> None:
+    expect(page.get_by_role("radio")).to_have_count(len(NAMES))
+    expect(page.get_by_role("radio", name="by entropy, σ(a + b\u00a0h)", exact=True)).to_have_value("learned")
+    expect(page.get_by_role("radio", name="constant c", exact=True)).to_have_value("constant")
+
+
+@pytest.mark.parametrize("gate", NAMES)
+def test_only_what_is_no_constant_is_beside_one(page: Page, address: str, gate: str) -> None:
+    page.goto(link(address, {"gate": gate, "loop": 3}))
+    expect(page.locator(".explorer fieldset input:checked")).to_have_value(gate)
+    beside = gate not in ("open", "constant")
+    for chart, label in list(zip(page.locator(".explorer .chart").all(), charts(page), strict=True))[1:]:
+        expect(chart.locator(".line")).to_have_count(2)  # one is in the key
+        expect(chart.locator(".alone")).to_have_count(2 * beside)
+        expect(chart.locator("circle")).to_have_count(1 + beside)
+        assert label.count("constant ") == 2 * (beside or gate == "constant")  # now, and at the end
+
+
+def test_what_is_read_out_waits_for_the_last_change(page: Page) -> None:
+    heard = page.locator(".explorer [aria-live]")
+    expect(heard).to_have_count(1)
+    expect(heard).to_have_text(told(page).inner_text())
+    page.evaluate(
+        """() => {
+            window.heard = [];
+            const region = document.querySelector(".explorer [aria-live]");
+            new MutationObserver(() => window.heard.push(region.textContent)).observe(region, { childList: true });
+            const range = document.querySelector(".explorer .slide input");
+            for (const value of [10, 9, 8]) { // at once, as if dragged
+                range.value = value;
+                range.dispatchEvent(new Event("input"));
+            }
+        }"""
+    )
+    expect(heard).to_have_text(told(page).inner_text())
+    assert page.evaluate("window.heard") == [told(page).inner_text()]
 
 
 def test_what_runs_away_stays_in_the_picture(page: Page, address: str) -> None:

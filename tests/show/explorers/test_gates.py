@@ -23,6 +23,7 @@ from entropylens.show.explorers.gates import (
     Journey,
     attention,
     control,
+    ending,
     gate_explorer,
     gates_of,
     loops_to_rest,
@@ -51,7 +52,7 @@ def test_gates_are_those_of_the_formulas(state: float, sharpness: float, a: floa
     }  # fmt: skip
     row = attention(torch.tensor(state, dtype=torch.float64), sharpness)
     assert row.tolist() == pytest.approx(p)
-    assert set(wanted) == set(NAMES)
+    assert sorted(wanted) == sorted(NAMES)
     for gate, value in wanted.items():
         assert float(gates_of(gate, row, a, b, c)) == pytest.approx(value, abs=1e-12)
 
@@ -157,8 +158,26 @@ def test_python_may_choose_and_nonsense_is_refused() -> None:
 def test_without_javascript_the_numbers_are_told() -> None:
     own, same, _ = both("as it starts")
     told = repr(gate_explorer())
-    assert told.startswith(
-        f"Explorer (needs JavaScript): gate diffuse, and the constant {control(own):.2f}, its mean: "
+    assert told == (
+        f"Explorer (needs JavaScript): with the diffuse gate the state comes to rest after {loops_to_rest(own)} loops, "
+        f"at z = +0.94; with the constant of the same mean, {control(own):.2f}, it {ending(same)}"
     )
-    assert f"rest after {loops_to_rest(own)} loops at +0.94, where F = +0.000" in told
-    assert f"and {loops_to_rest(same)} loops at " in told
+    assert repr(gate_explorer(**CASES["the plain step swings"])) == (
+        "Explorer (needs JavaScript): with the plain step the state does not come to rest in 40 loops"
+    )
+    told = repr(gate_explorer(**CASES["a gate shuts at once"]))
+    assert "with the sharp gate the state stays at z = +0.00, and has not arrived: F = +0.14 there; " in told
+    assert "with the gate by entropy the state comes to rest after " in repr(gate_explorer(gate="learned"))
+    told = repr(gate_explorer(gate="constant", c=0.6))
+    assert "with the constant 0.60 the state comes to rest after " in told
+    assert "mean" not in told
+
+
+def test_endings_tell_rest_from_having_stopped() -> None:
+    assert ending(travel("constant", 0.0, round(sum(PLACES) / len(PLACES), 6), 1.0, c=0.5)).startswith(
+        "is at rest from"
+    )
+    way = both("a gate shuts on the way")[0]
+    assert ending(way).startswith(f"stops after {loops_to_rest(way)} loops, at z = -0.06, and has not arrived: F = +")
+    jump = travel("open", 0.0, 1.0, 1.0)  # all in one loop
+    assert ending(jump) == "comes to rest after 1 loop, at z = +0.14"

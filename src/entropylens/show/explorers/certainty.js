@@ -34,10 +34,10 @@ export default {
     const select = selector({ model, page }, state, refresh);
 
     // ---- words ------------------------------------------------------------------------------------------------------
-    const percent = (share) => (share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`);
-    const NAMES = {
-      lead: () => `lead ${signed(state.lead, 1)}`, sharpness: () => `sharpness β ${state.sharpness.toFixed(1)}`,
-      strength: () => `strength ×\u00a0${state.strength.toFixed(1)}`, target: () => `target η ${state.target.toFixed(2)}`,
+    const NAMES = { lead: "lead", sharpness: "sharpness β", strength: "strength", target: "target η" };
+    const VALUES = {
+      lead: () => signed(state.lead, 1), sharpness: () => state.sharpness.toFixed(1),
+      strength: () => `×\u00a0${state.strength.toFixed(1)}`, target: () => state.target.toFixed(2),
     };
     /** −1, 1 or 0: whether descent makes the head less sharp, sharper, or neither. */
     const way = (slope) => (Math.abs(slope) < FLAT || (slope > 0 && state.sharpness === 0) ? 0 : -Math.sign(slope));
@@ -65,22 +65,9 @@ export default {
     }
 
     // ---- what is on the page ----------------------------------------------------------------------------------------
-    function slider(name) {
-      const [low, high, steps] = ends[name], words = make("span", {});
-      const value = () => Math.round(1e6 * (low + ((high - low) * range.value) / steps)) / 1e6; // no tails of digits
-      const range = make("input", {
-        type: "range", min: 0, max: steps, step: 1, "data-lm-suppress-shortcuts": "true",
-        input: () => select({ [name]: Math.min(high, value()) }),
-      });
-      const label = make("label", { class: "slide" }, words, range);
-      label.show = () => {
-        range.value = Math.round(((state[name] - low) / (high - low)) * steps);
-        range.setAttribute("aria-valuetext", NAMES[name]());
-        say(words, NAMES[name]());
-      };
-      return label;
-    }
-    const sliders = Object.keys(NAMES).map(slider);
+    const sliders = Object.entries(NAMES).map(([key, name]) => slider(ends[key], {
+      name, value: () => state[key], shown: VALUES[key], changed: (value) => select({ [key]: value }),
+    }));
     const bars = make("div", {}), lines = make("div", {}), sums = make("table", { class: "sums" });
     const told = make("p", { class: "told", "aria-live": "polite" });
     el.classList.add("explorer");
@@ -97,22 +84,10 @@ export default {
     );
 
     // ---- pictures ---------------------------------------------------------------------------------------------------
-    const LEFT = 42, BOTTOM = 196, HEIGHT = 230;
-    const words = (x, y, text, attributes = {}) => make("text", { x, y, text, "font-size": 12, "text-anchor": "middle", fill: "currentColor", ...attributes });
-    /** A picture as wide as its panel: ticks [value, words] on an axis that ends at `top`, and what is drawn for its width. */
-    function chart(panel, heading, label, top, ticks, draw) {
-      const width = Math.max(220, Math.min(480, panel.clientWidth || 320)), to = width - 22; // room for an arrow
-      const [last] = ticks.at(-1), y = (value) => BOTTOM - (value / last) * (BOTTOM - top);
-      const axis = ticks.flatMap(([value, text]) => [
-        make("line", { x1: LEFT, x2: to, y1: y(value), y2: y(value), stroke: "currentColor", opacity: value ? 0.2 : 0.6 }),
-        words(LEFT - 5, y(value), text, { "text-anchor": "end", "dominant-baseline": "central" }),
-      ]);
-      panel.replaceChildren(make("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, class: "chart", role: "img", "aria-label": label },
-        words(0, 12, heading, { "text-anchor": "start", "font-weight": "bold" }), ...axis, ...draw(LEFT, to, y)));
-    }
+    const BOTTOM = 196, FRAME = { left: 42, right: 22, bottom: BOTTOM, height: 230 }; // right: room for an arrow
     function drawBars({ p }) {
       const label = `Attention to each place: ${p.map((share, j) => `${j + 1}${j === right ? " (right)" : ""} ${percent(share)}`).join(", ")}.`;
-      chart(bars, "where the head looks", label, 50, [0, 0.5, 1].map((share) => [share, `${100 * share}\u00a0%`]), (from, to, y) =>
+      chart(bars, { ...FRAME, heading: "where the head looks", label, ticks: SHARES, top: 50 }, (from, to, y) =>
         [words((from + to) / 2, BOTTOM + 30, "places"), ...p.flatMap((share, j) => {
           const step = (to - from) / places, x = from + (j + 0.5) * step, is = j === right;
           const bar = { x: x - 0.38 * step, y: y(share), width: 0.76 * step, height: BOTTOM - y(share), class: is ? "bar part-0" : "bar", "data-place": j + 1 };
@@ -132,7 +107,7 @@ export default {
       const ticks = Array.from({ length: top / 2 + 1 }, (_, i) => [2 * i, 2 * i]);
       const label = `Loss over sharpness from ${low} to ${high}. At ${state.sharpness.toFixed(1)}: ` +
         `${kinds.map(({ of, told: who, slope }) => `${who} ${of(now).toFixed(2)} nats, descent: ${WAYS[way(slope)]}`).join("; ")}.`;
-      chart(lines, "loss over sharpness, nats", label, 70, ticks, (from, to, y) => {
+      chart(lines, { ...FRAME, heading: "loss over sharpness, nats", label, ticks, top: 70 }, (from, to, y) => {
         const x = (sharpness) => from + ((sharpness - low) / (high - low)) * (to - from), at = x(state.sharpness);
         const curve = ({ kind, of }) => make("path", { class: kind, fill: "none",
           d: all.map(([b, c], j) => `${j ? "L" : "M"}${x(b).toFixed(1)} ${y(of(c)).toFixed(1)}`).join("") });

@@ -14,18 +14,65 @@ function make(tag, attributes = {}, ...children) {
 }
 
 /** A group of radio buttons; `changed` is told the value. JupyterLab would take the arrow keys without the attribute. */
-function choice(label, values, value, changed) {
+function choice(label, values, value, changed, called = {}) {
   const name = `${label}-${Math.random().toString(36).slice(2)}`;
   const buttons = values.map((each) => {
     const input = make("input", { type: "radio", name, value: each, "data-lm-suppress-shortcuts": "true" });
     input.checked = each === value;
     input.addEventListener("change", () => changed(each));
-    return make("label", {}, input, make("span", { text: each }));
+    return make("label", {}, input, make("span", { text: called[each] ?? each }));
   });
   const group = make("fieldset", {}, make("legend", { text: label }), ...buttons);
   group.show = (now) => group.querySelectorAll("input").forEach((input) => (input.checked = input.value === now));
   return group;
 }
+
+/**
+ * A slider from `low` to `high`. `value()` is where it stands, `shown()` its value in words, beside its name, and `said()` what
+ * is read out as its value; its own name does not change with it. `show` is to be called when the value has changed.
+ */
+function slider([low, high, steps], { name, value, shown, said = shown, changed, hidden = () => false }) {
+  const text = make("span", {}), exact = (x) => Math.round(1e6 * x) / 1e6; // no tails of digits
+  const range = make("input", {
+    type: "range", min: 0, max: steps, step: 1, "aria-label": name, "data-lm-suppress-shortcuts": "true",
+    input: () => changed(Math.min(high, exact(low + ((high - low) * range.value) / steps))),
+  });
+  const label = make("label", { class: "slide" }, text, range);
+  label.show = () => {
+    label.hidden = hidden();
+    range.value = Math.round(((value() - low) / (high - low)) * steps);
+    range.setAttribute("aria-valuetext", said());
+    say(text, `${name} ${shown()}`);
+  };
+  return label;
+}
+
+/** x, or the end of the range that it is beyond. */
+const within = (x, low, high) => Math.min(high, Math.max(low, x));
+
+/** Words in a picture, in its middle at x. */
+function words(x, y, text, attributes = {}) {
+  return make("text", { x, y, text, "font-size": 12, "text-anchor": "middle", fill: "currentColor", ...attributes });
+}
+
+/**
+ * A picture as wide as its panel: ticks [value, words] on an axis from the first, at the height `bottom`, to the last, at `top`,
+ * and what `draw` makes of the left and right end and the height of a value; what is beyond the axis is at its end.
+ */
+function chart(panel, { heading, label, ticks, left, right, top, bottom, height }, draw) {
+  const width = within(panel.clientWidth || 320, 220, 480), to = width - right, [low, high] = [ticks[0][0], ticks.at(-1)[0]];
+  const y = (value) => bottom - ((within(value, low, high) - low) / (high - low)) * (bottom - top);
+  const axis = ticks.flatMap(([value, text], i) => [
+    make("line", { x1: left, x2: to, y1: y(value), y2: y(value), stroke: "currentColor", opacity: i ? 0.2 : 0.6 }),
+    words(left - 5, y(value), text, { "text-anchor": "end", "dominant-baseline": "central" }),
+  ]);
+  panel.replaceChildren(make("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "chart", role: "img", "aria-label": label },
+    words(0, 12, heading, { "text-anchor": "start", "font-weight": "bold" }), ...axis, ...draw(left, to, y)));
+}
+
+/** A share as text. */
+const percent = (share) => (share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`);
+const SHARES = [0, 0.5, 1].map((share) => [share, `${100 * share}\u00a0%`]); // ticks
 
 /** A canvas of the given CSS size, sharp on dense screens: returns a context that is scaled to CSS pixels. */
 function sharpContext(canvas, width, height) {
@@ -43,6 +90,21 @@ function sharpContext(canvas, width, height) {
 /** Change an element's text only if it differs: a live region reads out whatever is set. */
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/**
+ * What is told in words that change with every tick of a slider: [seen, heard]. Both change by `seen.tell(text)`, but what is read
+ * out is set only when nothing has changed for a while.
+ */
+function announced() {
+  const seen = make("p", { class: "told", "aria-hidden": "true" }), heard = make("p", { class: "heard", "aria-live": "polite" });
+  let later = 0;
+  seen.tell = (text) => {
+    say(seen, text);
+    clearTimeout(later);
+    later = setTimeout(() => say(heard, text), heard.textContent ? 300 : 0);
+  };
+  return [seen, heard];
 }
 
 /** Call `draw` now, and again when the reader's colour scheme or the element's width changes; returns a way to stop. */

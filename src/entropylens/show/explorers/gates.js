@@ -56,16 +56,19 @@ export default {
     const select = selector({ model, page }, state, refresh);
 
     // ---- words ------------------------------------------------------------------------------------------------------
-    const percent = (share) => (share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`);
     /** A sign, and no −0.00. */
     const exact = (x, digits = 2) => (Math.abs(x) < 0.5 * 10 ** -digits ? (0).toFixed(digits) : signed(x, digits));
     /** A length, or a share, to two digits, however small. */
     const small = (x) => (x < 5e-7 ? "0" : x >= 0.0095 ? x.toFixed(2) : Number(x.toPrecision(1)).toFixed(Math.ceil(-Math.log10(x))));
-    const NAMES = {
-      sharpness: () => `sharpness β ${state.sharpness.toFixed(1)}`, start: () => `start z ${exact(state.start, 1)}`,
-      gain: () => `gain of F ${state.gain.toFixed(1)}`, a: () => `a ${exact(state.a, 1)}`, b: () => `b ${exact(state.b, 1)}`,
-      c: () => `c ${state.c.toFixed(2)}`, loop: () => `loop ${state.loop} of ${loops}`,
+    const NAMES = { sharpness: "sharpness β", start: "start z", gain: "gain of F", a: "a", b: "b", c: "c", loop: "loop" };
+    const VALUES = {
+      sharpness: () => state.sharpness.toFixed(1), start: () => exact(state.start, 1), gain: () => state.gain.toFixed(1),
+      a: () => exact(state.a, 1), b: () => exact(state.b, 1), c: () => state.c.toFixed(2), loop: () => `${state.loop} of ${loops}`,
     };
+    /** What is read out of the loop slider: what it changes in the first picture, too. */
+    const reached = ({ z, gate }) => `${VALUES.loop()}: z\u00a0=\u00a0${exact(z)}, gate ${small(gate)}`;
+    const CALLED = { learned: "by entropy, σ(a + b\u00a0h)", constant: "constant c" }; // as in the chapter
+    const called = () => ({ open: "plain step", constant: `constant ${VALUES.c()}`, learned: "gate by entropy" })[state.gate] ?? `${state.gate} gate`;
     const OF_A_GATE = { a: "learned", b: "learned", c: "constant" };
     const gated = () => !["open", "constant"].includes(state.gate);
     const times = (k) => `${k} loop${k === 1 ? "" : "s"}`;
@@ -80,14 +83,14 @@ export default {
       return `${how} at z\u00a0=\u00a0${exact(z)}, and has not arrived: F\u00a0=\u00a0${exact(pull)} there${why}`;
     }
     function tell({ own, control, plain }) {
-      const who = { open: "plain step, all gates open,", constant: `constant ${state.c.toFixed(2)}` }[state.gate] ?? `${state.gate} gate`;
+      const who = state.gate === "open" ? "plain step, all gates open," : called();
       const parts = [`With the ${who} the state ${ended(own, gated())}.`];
       if (gated()) parts.push(`With the constant of the same mean, ${small(own.mean)}, it ${ended(control)}.`);
       if (state.gate !== "open") parts.push(`With the plain step it ${ended(plain)}.`);
-      say(told, parts.join(" "));
+      told.tell(parts.join(" "));
     }
     /** What happens in the loop that comes next, in two parts. */
-    function now({ z, p, mean, entropy, open, gate, pull }) {
+    function inWords({ z, p, mean, entropy, open, gate, pull }) {
       const most = p.indexOf(Math.max(...p)), alike = open > 1 - 1e-9;
       const where = alike ? `all places alike (${percent(p[0])} each)` : `${exact(toy.places[most], 1)} most (${percent(p[most])})`;
       return {
@@ -98,68 +101,44 @@ export default {
     }
 
     // ---- what is on the page ----------------------------------------------------------------------------------------
-    function slider(name) {
-      const [low, high, steps] = ends[name], words = make("span", {});
-      const value = () => Math.round(1e6 * (low + ((high - low) * range.value) / steps)) / 1e6; // no tails of digits
-      const range = make("input", {
-        type: "range", min: 0, max: steps, step: 1, "data-lm-suppress-shortcuts": "true",
-        input: () => select({ [name]: Math.min(high, value()) }),
-      });
-      const label = make("label", { class: "slide" }, words, range);
-      label.show = () => {
-        label.hidden = name in OF_A_GATE && OF_A_GATE[name] !== state.gate;
-        range.value = Math.round(((state[name] - low) / (high - low)) * steps);
-        range.setAttribute("aria-valuetext", NAMES[name]());
-        say(words, NAMES[name]());
-      };
-      return label;
-    }
     const quiet = { "data-lm-suppress-shortcuts": "true" };
     const cases = model.get("cases").map(([text, chosen]) => make("button", { type: "button", text, ...quiet,
       click: () => select({ ...chosen, loop: 0 }) }));
-    const gates = choice("gate", model.get("gates"), state.gate, (gate) => select({ gate }));
-    const sliders = Object.fromEntries(Object.keys(NAMES).map((name) => [name, slider(name)])), { loop, ...others } = sliders;
+    const gates = choice("gate", model.get("gates"), state.gate, (gate) => select({ gate }), CALLED);
+    let now = null; // the chosen loop's step
+    const sliders = Object.entries(NAMES).map(([key, name]) => slider(ends[key], {
+      name, value: () => state[key], shown: VALUES[key], changed: (value) => select({ [key]: value }),
+      ...(key === "loop" ? { said: () => reached(now) } : {}), hidden: () => key in OF_A_GATE && OF_A_GATE[key] !== state.gate,
+    }));
     const bars = make("div", {}), path = make("div", {}), moved = make("div", {});
-    const told = make("p", { class: "told", "aria-live": "polite" });
-    el.classList.add("explorer");
+    const [told, heard] = announced();
+    el.classList.add("explorer", "gates");
     el.append(
       make("div", { class: "cases", role: "group", "aria-label": "Cases to try" }, make("b", { text: "try" }), ...cases),
       gates,
-      make("div", { role: "group", "aria-label": "Set up the token, and choose a loop" }, ...Object.values(others), loop),
-      told,
+      make("div", { role: "group", "aria-label": "Set up the token, and choose a loop" }, ...sliders),
+      told, heard,
       make("div", { class: "panels" }, bars, path, moved),
       make("p", { class: "legend", text:
         `A toy: a token's state is one number, z; ${toy.places.length} places hold the numbers at which the bars stand. It looks ` +
         "at them by softmax(β\u00a0z\u00a0·\u00a0places): the farther z is from 0, the surer. F\u00a0=\u00a0gain · (mean of what it looks at − z); z moves by gate · F. " +
         `S: Tsallis' entropy of the row at q\u00a0=\u00a0${toy.order}; h: S over its largest value. Gates: open 1, sharp 1\u00a0−\u00a0h, diffuse h, ` +
-        "exponential exp(−S), learned σ(a\u00a0+\u00a0b\u00a0h), constant c. Dashed, the control: in each loop the mean of the gate's " +
+        "exponential exp(−S), by entropy σ(a\u00a0+\u00a0b\u00a0h), constant c. Dashed, beside a gate that is no constant, the control: in each loop the mean of the gate's " +
         `${loops} values on its own way. At rest: from then on no loop moves z by more than ${toy.tolerance}. Arrived: F is 0, within ` +
         `${10 * toy.tolerance}. What is beyond an axis is drawn at its end.` }),
     );
 
     // ---- pictures ---------------------------------------------------------------------------------------------------
-    const LEFT = 40, TOP = 66, BOTTOM = 196, HEIGHT = 236;
-    const words = (x, y, text, attributes = {}) => make("text", { x, y, text, "font-size": 12, "text-anchor": "middle", fill: "currentColor", ...attributes });
+    const TOP = 66, BOTTOM = 196, FRAME = { left: 40, right: 10, top: TOP, bottom: BOTTOM, height: 236 };
+    const KINDS = ["line", "alone"]; // of lines: a gate's, and the control's
     const DECADES = [[-6, "10⁻⁶"], [-5, ""], [-4, "10⁻⁴"], [-3, ""], [-2, "0.01"], [-1, ""], [0, "1"], [1, ""]];
     const left = { "text-anchor": "start", "dominant-baseline": "central" };
-    const within = (x, low, high) => Math.min(high, Math.max(low, x));
-    /** A picture as wide as its panel: ticks [value, words] on an axis from the first to the last, and what is drawn for its width. */
-    function chart(panel, heading, label, ticks, draw) {
-      const width = within(panel.clientWidth || 320, 220, 480), to = width - 10, [low, high] = [ticks[0][0], ticks.at(-1)[0]];
-      const y = (value) => BOTTOM - ((within(value, low, high) - low) / (high - low)) * (BOTTOM - TOP);
-      const axis = ticks.flatMap(([value, text], i) => [
-        make("line", { x1: LEFT, x2: to, y1: y(value), y2: y(value), stroke: "currentColor", opacity: i ? 0.2 : 0.6 }),
-        words(LEFT - 5, y(value), text, { "text-anchor": "end", "dominant-baseline": "central" }),
-      ]);
-      panel.replaceChildren(make("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, class: "chart", role: "img", "aria-label": label },
-        words(0, 12, heading, { "text-anchor": "start", "font-weight": "bold" }), ...axis, ...draw(LEFT, to, y)));
-    }
     function drawBars(step) {
-      const [low, high] = ends.start, { z, p, mean, gate, pull } = step, told = now(step);
+      const [low, high] = ends.start, { z, p, mean, gate, pull } = step, told = inWords(step);
       const looks = `where it looks ${state.loop ? `after ${times(state.loop)}` : "at first"}`;
       const label = `${looks}: ${p.map((share, j) => `${exact(toy.places[j], 1)} ${percent(share)}`).join(", ")}. ` +
         `${told.looks}; ${told.sees}. ${told.entropies}; ${told.moves}.`;
-      chart(bars, looks, label, [0, 0.5, 1].map((share) => [share, `${100 * share}\u00a0%`]), (from, to, y) => {
+      chart(bars, { ...FRAME, heading: looks, label, ticks: SHARES }, (from, to, y) => {
         const x = (value) => from + 8 + ((within(value, low, high) - low) / (high - low)) * (to - from - 16);
         const [at, next] = [x(z), x(z + gate * pull)], by = Math.sign(next - at), tip = Math.min(5, Math.abs(next - at)) * by;
         const stroke = { class: "step", fill: "none", stroke: "currentColor", "stroke-width": 2 };
@@ -178,20 +157,20 @@ export default {
         ];
       });
     }
-    /** Two lines over loops, the gate's and the control's: lists of values from loop `first` on. */
-    function lines(panel, heading, label, ticks, first, { own, control, mark = [], names }) {
-      chart(panel, heading, label, ticks, (from, to, y) => {
+    /** Lines over loops, [name, values from loop `first` on] each: the gate's, and the control's, if there is one. */
+    function lines(panel, { heading, label, ticks, first, drawn, mark = [] }) {
+      chart(panel, { ...FRAME, heading, label, ticks }, (from, to, y) => {
         const x = (loop) => from + 6 + (loop / loops) * (to - from - 12), at = state.loop;
         const point = (value, i) => `${i ? "L" : "M"}${x(i + first).toFixed(1)} ${y(value).toFixed(1)}`;
         const line = (values, kind) => make("path", { class: kind, fill: "none", d: values.map(point).join("") });
-        const key = (kind, i) => [make("path", { class: kind, fill: "none", d: `M0 ${28 + 16 * i}h24` }), words(30, 28 + 16 * i, names[i], left)];
-        const dots = at < first ? [] : [control, own].map((values) => make("circle", { cx: x(at), cy: y(values[at - first]), r: 4 }));
+        const key = (kind, i) => [make("path", { class: kind, fill: "none", d: `M0 ${28 + 16 * i}h24` }), words(30, 28 + 16 * i, drawn[i][0], left)];
+        const dots = at < first ? [] : drawn.map(([, values]) => make("circle", { cx: x(at), cy: y(values[at - first]), r: 4 }));
         return [
           ...mark.flatMap(([value, text]) => [
             make("line", { x1: from, x2: to, y1: y(value), y2: y(value), stroke: "currentColor", "stroke-dasharray": "1 3" }),
             words(to, y(value) - 4, text, { "text-anchor": "end" }),
           ]),
-          line(own, "line"), line(control, "alone"), ...["line", "alone"].flatMap(key),
+          ...drawn.map(([, values], i) => line(values, KINDS[i])), ...KINDS.slice(0, drawn.length).flatMap(key),
           make("g", { class: "cursor" },
             make("line", { x1: x(at), x2: x(at), y1: TOP, y2: BOTTOM, stroke: "currentColor", opacity: 0.4 }), ...dots),
           ...[0, loops / 2, loops].map((value) => words(x(value), BOTTOM + 18, value)), words((from + to) / 2, BOTTOM + 32, "loops"),
@@ -199,28 +178,30 @@ export default {
       });
     }
     function drawLines({ own, control }) {
-      const names = [gated() ? `${state.gate} gate` : state.gate === "open" ? "plain step" : "itself", `constant ${small(own.mean)}`];
-      const pair = (values, i, said) => `${names[0]}: ${said(values.own[i])}, ${names[1]}: ${said(values.control[i])}`;
-      const both = (of) => ({ own: of(own), control: of(control) });
+      const ways = gated() ? [[called(), own], [`constant ${small(own.mean)}`, control]] : [[called(), own]];
+      const each = (of) => ways.map(([name, way]) => [name, of(way)]);
+      const saying = (drawn, i, said) => drawn.map(([name, values]) => `${name}: ${said(values[i])}`).join(", ");
 
-      const z = both(({ steps }) => steps.map((step) => step.z)), far = Math.max(1, ...[...z.own, ...z.control].map(Math.abs));
+      const z = each(({ steps }) => steps.map((step) => step.z)), far = Math.max(1, ...z.flatMap(([, values]) => values).map(Math.abs));
       const most = Math.min(4, Math.ceil(far)), ticks = Array.from({ length: 2 * most + 1 }, (_, i) => [i - most, exact(i - most, 0)]);
-      const when = [...new Set([state.loop, loops])].map((loop) => `after ${times(loop)}: ${pair(z, loop, exact)}`);
-      lines(path, "its way: z", `The state z over loops, ${when.join("; ")}.`, ticks, 0, { ...z, names });
+      const when = [...new Set([state.loop, loops])].map((loop) => `after ${times(loop)}: ${saying(z, loop, exact)}`);
+      lines(path, { heading: "its way: z", label: `The state z over loops, ${when.join("; ")}.`, ticks, first: 0, drawn: z });
 
-      const length = both(({ moves }) => moves.map(Math.abs)), log = (values) => values.map((value) => Math.log10(Math.max(value, 1e-300)));
-      const of = [...new Set([Math.max(1, state.loop), loops])].map((loop) => `in loop ${loop}: ${pair(length, loop - 1, small)}`);
-      lines(moved, "length of each step", `The length of each step, on a logarithmic scale, ${of.join("; ")}.`, DECADES, 1, {
-        own: log(length.own), control: log(length.control), names, mark: [[Math.log10(toy.tolerance), "at rest below"]],
+      const length = each(({ moves }) => moves.map(Math.abs)), log = (value) => Math.log10(Math.max(value, 1e-300));
+      const of = [...new Set([Math.max(1, state.loop), loops])].map((loop) => `in loop ${loop}: ${saying(length, loop - 1, small)}`);
+      lines(moved, {
+        heading: "length of each step", label: `The length of each step, on a logarithmic scale, ${of.join("; ")}.`, ticks: DECADES, first: 1,
+        drawn: length.map(([name, values]) => [name, values.map(log)]), mark: [[log(toy.tolerance), "at rest below"]],
       });
     }
 
     function refresh() {
       const own = travel(toy, state), plain = travel(toy, { ...state, gate: "open" });
       const control = travel(toy, { ...state, gate: "constant", c: own.mean });
+      now = own.steps[state.loop];
       gates.show(state.gate);
-      Object.values(sliders).forEach((label) => label.show());
-      drawBars(own.steps[state.loop]);
+      sliders.forEach((label) => label.show());
+      drawBars(now);
       drawLines({ own, control });
       tell({ own, control, plain });
     }

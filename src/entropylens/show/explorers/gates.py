@@ -18,7 +18,7 @@ from entropylens.show.explorers import source, style
 PLACES = (-0.9, -0.6, -0.3, 0.1, 0.4, 0.6, 0.8, 1.0)
 """What stands at each place, key and value in one; their mean is not 0, so that a token that looks everywhere moves."""
 LOOPS = 40
-NAMES = (*get_args(Gate), "constant")
+NAMES: tuple[str, ...] = get_args(Gate)
 ENDS = {
     "sharpness": (0.0, 20.0, 40),
     "start": (-2.0, 2.0, 40),
@@ -29,9 +29,6 @@ ENDS = {
     "loop": (0, LOOPS, LOOPS),
 }
 """Each slider's lowest and highest value, and its steps."""
-FIRST: dict[str, Any] = {
-    "gate": "diffuse", "sharpness": 8.0, "start": 0.0, "gain": 1.0, "a": 0.0, "b": 0.0, "c": 0.5, "loop": 0,
-}  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
     "as it starts": {"gate": "diffuse", "sharpness": 8.0, "start": 0.0, "gain": 1.0},
     "the plain step swings": {"gate": "open", "sharpness": 8.0, "start": 0.2, "gain": 2.5},
@@ -41,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "a gate shuts on the way": {"gate": "sharp", "sharpness": 2.5, "start": -2.0, "gain": 2.5},
 }
 """What the buttons choose."""
+FIRST: dict[str, Any] = {**CASES["as it starts"], "a": 0.0, "b": 0.0, "c": 0.5, "loop": 0}
 
 
 class Journey(NamedTuple):
@@ -94,6 +92,18 @@ def loops_to_rest(way: Journey) -> int:
     return int(moving.nonzero().max()) + 1 if bool(moving.any()) else 0
 
 
+def ending(way: Journey) -> str:
+    """How a way ends, in words that follow "it"; what has stopped has not arrived if F is not about 0 there."""
+    rest, pull = loops_to_rest(way), float(way.pulls[-1])
+    z = f"z = {round(float(way.states[-1]), 2) + 0.0:+.2f}"  # no -0.00
+    after = f"after {rest} loop{'s' * (rest != 1)}"
+    if rest == LOOPS:
+        return f"does not come to rest in {LOOPS} loops"
+    if abs(pull) > 10 * TOLERANCE:
+        return f"{f'stops {after},' if rest else 'stays'} at {z}, and has not arrived: F = {pull:+.2f} there"
+    return f"{f'comes to rest {after}' if rest else 'is at rest from the start'}, at {z}"
+
+
 class GateExplorer(anywidget.AnyWidget):
     """A gate and a few sliders; where the token looks, its way and its steps beside the control's, and how both end."""
 
@@ -124,16 +134,14 @@ class GateExplorer(anywidget.AnyWidget):
     def __repr__(self) -> str:
         """What is told where widgets cannot be shown."""
         own = {key: value for key, value in self.selected.items() if key != "loop"}
-        way = travel(**own)
-        mean = control(way)
-        same = travel(**{**own, "gate": "constant", "c": mean})
-        told = " and ".join(
-            f"{loops_to_rest(each)} loops at {float(each.states[-1]):+.2f}, where F = {float(each.pulls[-1]):+.3f}"
-            for each in (way, same)
-        )
-        return (
-            f"Explorer (needs JavaScript): gate {own['gate']}, and the constant {mean:.2f}, its mean: rest after {told}"
-        )
+        gate, way = own["gate"], travel(**own)
+        named = {"open": "plain step", "constant": f"constant {own['c']:.2f}", "learned": "gate by entropy"}
+        told = [f"with the {named.get(gate, f'{gate} gate')} the state {ending(way)}"]
+        if gate not in ("open", "constant"):
+            mean = control(way)
+            same = travel(**{**own, "gate": "constant", "c": mean})
+            told.append(f"with the constant of the same mean, {mean:.2f}, it {ending(same)}")
+        return f"Explorer (needs JavaScript): {'; '.join(told)}"
 
 
 def _within(key: str, value: Any) -> bool:

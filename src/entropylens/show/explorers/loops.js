@@ -39,7 +39,6 @@ export default {
     const answer = () => answers[state.sequence - 1];
     const right = () => letters.indexOf(answer());
     const highest = (values) => values.indexOf(Math.max(...values));
-    const percent = (share) => (share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`);
     const named = (at) => `token ${at + 1}, “${symbols()[at]}”`;
     const when = () => (state.loop ? `after loop ${state.loop}` : "before the first loop");
 
@@ -97,24 +96,12 @@ export default {
     }
 
     // ---- the answer of the last token -------------------------------------------------------------------------------
-    const LEFT = 46, TOP = 38, BOTTOM = 128, HEIGHT = 164;
-    const words = (x, y, text, attributes = {}) => make("text", { x, y, text, "font-size": 12, "text-anchor": "middle", fill: "currentColor", ...attributes });
-    const y = (share) => BOTTOM - share * (BOTTOM - TOP);
-    /** A picture of shares: an axis from 0 to 100 %, a heading, and what is drawn for its width. */
-    function chart(panel, heading, label, draw) {
-      const width = Math.max(220, Math.min(480, panel.clientWidth || 320)), to = width - 8;
-      const axis = [0, 0.5, 1].flatMap((share) => [
-        make("line", { x1: LEFT, x2: to, y1: y(share), y2: y(share), stroke: "currentColor", opacity: share ? 0.2 : 0.6 }),
-        words(LEFT - 5, y(share), `${100 * share}\u00a0%`, { "text-anchor": "end", "dominant-baseline": "central" }),
-      ]);
-      panel.replaceChildren(make("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, class: "chart", role: "img", "aria-label": label },
-        words(0, 12, heading, { "text-anchor": "start", "font-weight": "bold" }), ...axis, ...draw(LEFT, to)));
-    }
+    const TOP = 38, BOTTOM = 128, FRAME = { ticks: SHARES, left: 46, right: 8, top: TOP, bottom: BOTTOM, height: 164 };
     function drawBars() {
       const now = probabilities(state.loop), order = [...now.keys()].sort((a, b) => now[b] - now[a]);
       const list = order.filter((id) => now[id] >= 0.005).map((id) => `“${letters[id]}” ${percent(now[id])}`).join(", ");
       const label = `Probability of each symbol as the answer, ${when()}: ${list || "all below 1 %"}. Right is “${answer()}”.`;
-      chart(bars, `answer ${when()}`, label, (from, to) => [words((from + to) / 2, BOTTOM + 30, "symbols"), ...now.flatMap((p, id) => {
+      chart(bars, { ...FRAME, heading: `answer ${when()}`, label }, (from, to, y) => [words((from + to) / 2, BOTTOM + 30, "symbols"), ...now.flatMap((p, id) => {
         const step = (to - from) / size, x = from + (id + 0.5) * step, is = id === right();
         const bar = { x: x - 0.38 * step, y: y(p), width: 0.76 * step, height: BOTTOM - y(p), class: is ? "bar part-0" : "bar", "data-symbol": letters[id] };
         return [make("rect", bar), words(x, BOTTOM + 16, letters[id], is ? { "font-weight": "bold" } : {}), ...(is ? [words(x, y(p) - 4, "▼")] : [])];
@@ -124,7 +111,7 @@ export default {
       const all = Array.from({ length: loops + 1 }, (_, loop) => probabilities(loop)[right()]);
       const label = `Probability of the right answer “${answer()}” over loops: ${percent(all[0])} before the first, ` +
         `${percent(all[state.loop])} ${state.loop ? when() : "now"}, ${percent(all[loops])} after the last.`;
-      chart(line, `the right answer, “${answer()}”`, label, (from, to) => {
+      chart(line, { ...FRAME, heading: `the right answer, “${answer()}”`, label }, (from, to, y) => {
         const x = (loop) => from + 6 + (loop / loops) * (to - from - 12), chance = y(1 / size);
         return [
           make("line", { x1: from, x2: to, y1: chance, y2: chance, stroke: "currentColor", opacity: 0.7, "stroke-dasharray": "4 4" }),
