@@ -57,11 +57,12 @@ SHAPES = {
     "deep": Shape(n_blocks=LOOPS, match=("compute",)),
     "deep, narrow": Shape(WIDTH // 2, LOOPS, match=("parameters",)),
     "deep, no MLP": Shape(n_blocks=LOOPS, d_ff=0, match=("parameters, width",)),
+    "looped, no MLP": Shape(d_ff=0),
     "one look": Shape(n_loops=1),
     "stack of 2": Shape(n_blocks=2, n_loops=2 * PASSES),
     "stack of 3": Shape(n_blocks=3, n_loops=3 * PASSES),
 }
-OTHERS = {"one look": 5, "stack of 2": 10, "stack of 3": 10}
+OTHERS = {"looped, no MLP": 10, "one look": 5, "stack of 2": 10, "stack of 3": 10}
 """That are not compared by a rule, or by another one; and how many seeds."""
 
 

@@ -34,7 +34,7 @@ LENGTH = {setup.task: max(setup.lengths) for setup in WIDE.values()}
 """By task, tokens at which shapes are compared: of the longest sequences of training."""
 RIVAL_OF = {match: name for name, shape in SHAPES.items() if name != "looped" for match in shape.match}
 """By what is equal, the deep shape that the looped one is compared with."""
-STACKS = [name for name, shape in SHAPES.items() if shape.n_loops > shape.n_blocks]
+STACKS = [name for name, shape in SHAPES.items() if shape.n_loops > shape.n_blocks and shape.d_ff is None]
 LOGS = {
     "bound": ("bound: product of norms", LINES[1]), "exact": ("norm of the pass", LINES[0]),
     "radius": ("largest |λ| of the pass", LINES[2]),
@@ -144,7 +144,7 @@ def steered(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
 
 @picture
 def shapes(rows: pd.DataFrame, task: str) -> tuple[Figure, str]:
-    """Accuracy against the number of parameters, a mark a shape; shapes of nearly as many are moved to the right.
+    """Accuracy against the number of parameters, a mark a shape but stacks; of nearly as many, some are moved right.
 
     Args:
         rows: of `looped_or_deep`, all.
@@ -155,7 +155,8 @@ def shapes(rows: pd.DataFrame, task: str) -> tuple[Figure, str]:
     models = models[models["task"] == task].drop_duplicates(["shape", "seed"])
     figure, (ax,) = canvas(height=4.2)
     sizes = models.groupby("shape")["parameters"].max().sort_values(kind="stable")
-    lines = dict(zip(SHAPES, LINES, strict=True))
+    lines = dict(zip([shape for shape in SHAPES if not shape.startswith("stack")], LINES, strict=False))
+    sizes = sizes[sizes.index.isin(lines)]
     for shape, size in sizes.items():
         here, place = models[models["shape"] == shape], max(float(size), 1.06 * place)
         said = _upright(ax, place, here[column], lines[str(shape)], str(shape))
