@@ -147,10 +147,10 @@ def test_steered_models_are_compared_seed_by_seed(gated: pd.DataFrame) -> None:
     assert not re.search(r"(^|; |− )line", alt("steered", without))
 
 
-def test_every_shape_is_told_once_with_its_parameters(shaped: pd.DataFrame) -> None:
+def test_every_shape_but_stacks_is_told_once_with_its_parameters(shaped: pd.DataFrame) -> None:
     words = told(alt("shapes", shaped))
-    assert {x.split(" parameters")[0].rpartition(", ")[0] for x in words} == set(SHAPES)
-    assert len(words) == len(SHAPES)
+    drawn = [shape for shape in SHAPES if not shape.startswith("stack")]
+    assert sorted(x.split(" parameters")[0].rpartition(", ")[0] for x in words) == sorted(drawn)
     counts = [int(x.split(" parameters")[0].rpartition(", ")[2]) for x in words]
     assert counts == sorted(counts)
     assert f"looped, {_count('looped')} parameters: 0.71 (0.66 to 0.77)" in words
