@@ -13,7 +13,6 @@ import pytest
 
 from tests.conftest import ROOT
 
-
 GATED = {"EER-8", "EER-9", "EER-10", "EER-f1", "EER-f2"}
 """What is decided by the experiments of chapters 12 and 13."""
 LOOPED = {f"EER-{i}" for i in (1, 2, 3, 4, 6, 7)} | GATED
