@@ -135,6 +135,7 @@ def steered(rows: pd.DataFrame, smallest: float) -> tuple[Figure, str]:
         words += [f"feedback − {how} {said}"] if said else []
     left.set(xlabel=f"accuracy, last of {LENGTH[TASK]}", xlim=(0, 1.02))
     right.set_xlabel("difference, seed by seed")
+    right.locator_params(axis="x", nbins=4)
     _zero(right, smallest)
     marks.names_down(left, list(STEERED))
     marks.names_down(right, ["feedback\n− line", "feedback\n− none"])
