@@ -117,7 +117,7 @@ def shapes(
     curves = {"sharp, 1 − h": curve("sharp", 2), "diffuse, h": curve("diffuse", 2)}
     curves |= {f"exponential, exp(−S), n = {n}": curve("exponential", n) for n in places}
     for a, b in learned:
-        name = f"learned, σ({a:g} {'+' if b >= 0 else '-'} {abs(b):g} h)".replace("-", "−")
+        name = f"by entropy, σ({a:g} {'+' if b >= 0 else '-'} {abs(b):g} h)".replace("-", "−")
         curves[name] = curve("learned", 2, (a, b))
     figure, (ax,) = canvas(height=3.8)
     words = []
