@@ -4,7 +4,7 @@
 # make clean  delete what was built        make distclean  delete the virtual environment, too
 #
 # Needs Python 3.11 or newer. Variables: PYTHON (which one), VENV (where to install), DEVICE (auto, cpu or cuda),
-# JOBS (notebooks executed at a time; the default is one per core).
+# JOBS (notebooks executed, and tests run, at a time; the default is one per core).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,6 +14,8 @@ JOBS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# one thread each: as many processes as cores are enough
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(or $(JOBS),logical) --maxprocesses 8
 RUN := $(BIN)/entropylens run --device $(DEVICE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := book
@@ -28,10 +30,10 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not browser"
+	$(TESTS) --dist worksteal -m "not browser"
 	$(RUN) --profile quick
 	$(BIN)/entropylens build --profile quick
-	ENTROPYLENS_SITE=_build/html-quick $(BIN)/pytest -m browser tests/browser
+	ENTROPYLENS_SITE=_build/html-quick $(TESTS) --dist loadgroup -m browser tests/browser
 	# all but those whose cheapest populations take minutes
 	$(BIN)/entropylens verify low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
 	  bound_search looped_induction energy_entropy gated_loops looped_or_deep --budget 30

@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.conftest import ROOT, find_chromium
 
@@ -18,6 +18,8 @@ _FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+
+expect.set_options(timeout=20_000)  # as many browsers as cores share them, and the usual 5 seconds may be too few
 
 
 def built_site() -> Path | None:
@@ -39,7 +41,9 @@ def page_names(site: Path | None) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "page_name" in metafunc.fixturenames:
-        metafunc.parametrize("page_name", page_names(built_site()) or ["index.html"])
+        names = page_names(built_site()) or ["index.html"]
+        # one worker sees all tests of a page, so that several workers do not each open it
+        metafunc.parametrize("page_name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names])
     if "base_url" in metafunc.fixturenames:
         metafunc.parametrize("base_url", ["http", "file"], indirect=True)
 
