@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -111,11 +111,16 @@ def test_a_damaged_registry_or_result_is_named_in_one_line(
         assert told in said.err
 
 
+def processor_time() -> float:
+    """Seconds that the processes which this one has waited for took."""
+    return sum(os.times()[2:4])
+
+
 def test_help_answers_at_once() -> None:
-    """Heavy imports stay inside the commands; the bound is wide because CI machines stutter."""
-    start = time.monotonic()
+    """Heavy imports stay inside the commands; of processor time, since other tests run beside this one."""
+    start = processor_time()
     subprocess.run([sys.executable, "-m", "entropylens.cli", "--help"], check=True, capture_output=True)
-    assert time.monotonic() - start < 2
+    assert processor_time() - start < 2
     code = "import sys, entropylens.cli; print({'torch', 'papermill', 'sphinx', 'numpy'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert loaded.strip() == "set()"

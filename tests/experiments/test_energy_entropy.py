@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pandas as pd
@@ -18,6 +19,15 @@ from entropylens.results.claims import decide, load_claims
 from entropylens.training.regularizers import PAPER
 
 Trained = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    """Fewer and shorter sequences than the experiment's, which take long and show no more of its rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss_landscape, "SEQUENCES", 8)
+        patch.setattr(loss_landscape, "TOKENS", 8)
+        yield
 
 
 @pytest.fixture(scope="module")
