@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MIN_LENGTH = 20_000
-"""Fewest characters (or bytes) that are worth a split: the two held-out parts have 2000 each."""
+"""Fewest characters that are worth a split: the two held-out parts have 2000 each."""
 
 MIN_ARTICLES = 10
 BLOCKS = 50
@@ -36,7 +36,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def distinct(parts: Iterable[str], seen: set[str], shortest: int = 1) -> list[str]:
-    """The paragraphs that are not in `seen`, which grows by them; those of fewer than `shortest` characters may recur."""
+    """The paragraphs that are not in `seen`, which grows by them; those below `shortest` characters may recur."""
     kept = []
     for part in parts:
         key = " ".join(part.split())
@@ -84,18 +84,20 @@ def read_text(path: Path, *, any_bytes: bool = False) -> str:
 
 
 def articles(text: str, *, shortest: int) -> list[Article]:
-    """The articles of a text, in its order, without paragraphs of `shortest` or more characters that occurred before.
-
-    Where headings are missing, or give fewer than 10 articles or one with more than a tenth of the text (which no split
-    could balance), the articles are 50 contiguous blocks of about the same length instead, cut at blank lines if
-    possible.
-    """
+    """The articles of a text, in its order; paragraphs of `shortest` or more characters are kept once."""
     seen: set[str] = set()
-    headed = [Article(title, body(distinct(parts, seen, shortest))) for title, parts in _sections(text)]
-    headed = [article for article in headed if article.text]
-    whole = "".join(article.text for article in headed)
-    if len(headed) >= MIN_ARTICLES and max(len(article.text) for article in headed) * 10 <= len(whole):
-        return headed
+    found = [Article(title, body(distinct(parts, seen, shortest))) for title, parts in _sections(text)]
+    return [article for article in found if article.text]
+
+
+def balanced(found: list[Article]) -> list[Article]:
+    """These articles, or 50 contiguous blocks of about the same length, cut at blank lines if possible.
+
+    Articles stay if there are 10, and none has more than a tenth of the text: then a split comes near its shares.
+    """
+    whole = "".join(article.text for article in found)
+    if len(found) >= MIN_ARTICLES and max(len(article.text) for article in found) * 10 <= len(whole):
+        return found
     return [Article(f"block {n}", body(paragraphs(block))) for n, block in enumerate(_blocks(whole), start=1)]
 
 
@@ -113,7 +115,7 @@ def _sections(text: str) -> Iterator[tuple[str, list[str]]]:
 
 def _blocks(text: str) -> Iterator[str]:
     """Cut a text in 50, each border moved on to the next good place, by at most half a block."""
-    length = max(len(text) / BLOCKS, 2)
+    length = len(text) / BLOCKS
     start = 0
     for n in range(1, BLOCKS + 1):
         stop = _border(text, int(n * length), int((n + 0.5) * length))

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from entropylens.tasks.articles import MIN_LENGTH, Article, articles, read_text, split
+from entropylens.tasks.articles import MIN_LENGTH, Article, articles, balanced, read_text, split
 
 Level = Literal["character", "byte"]
 
@@ -52,7 +52,8 @@ class Corpus:
     Attributes:
         name: of the text.
         level: what a symbol is, "character" or "byte".
-        alphabet: symbol → text; characters in the order of their code points, then `STAND_IN`; bytes as "\x00" … "\xff".
+        alphabet: symbol → text: characters in the order of their code points, then `STAND_IN`, which may not occur;
+            or bytes, as "\x00" … "\xff".
         train: the documents to learn from, about 80 % of the characters.
         validation: those to choose by, about 10 %.
         test: those to judge by, about 10 %.
@@ -114,10 +115,10 @@ def read_corpus(
 ) -> Corpus:
     """A text file as documents in three parts, about 80 %, 10 % and 10 % of it.
 
-    A line ` = Title = ` between blank lines begins a document, as in WikiText's raw files. A text with no such lines, or
-    fewer than 10 documents, or one document with more than a tenth of it, is cut into 50 contiguous blocks, at blank
-    lines if possible. A paragraph of 40 characters or more that occurred before is dropped, and a document is in one
-    part only: no paragraph is learned and then met again in the test.
+    A line ` = Title = ` between blank lines begins a document, as in WikiText's raw files. A text without such lines, or
+    with fewer than 10 documents, or with one that holds more than a tenth of it, is cut into 50 contiguous blocks
+    instead, at blank lines if possible. A paragraph of 40 characters or more that occurred before is dropped, and a
+    document is in one part only: no such paragraph is learned and then met again in the test.
 
     Args:
         path: of a UTF-8 text file; at the level of bytes, in any encoding that is a superset of ASCII.
@@ -127,19 +128,19 @@ def read_corpus(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is a folder, empty, binary, not UTF-8 or too short, or if `level` or `min_count` make no sense.
+        ValueError: if it is a folder, empty, binary, not UTF-8 or too short; for an unknown `level`; for a `min_count`
+            that leaves no alphabet.
     """
     if level not in get_args(Level):
         raise ValueError(f"unknown level {level!r}; choose from {', '.join(get_args(Level))}")
     path = Path(path)
-    documents = articles(read_text(path, any_bytes=level == "byte"), shortest=SHORTEST_REPEAT)
-    length = sum(len(document.text) for document in documents)
+    found = articles(read_text(path, any_bytes=level == "byte"), shortest=SHORTEST_REPEAT)
+    length = sum(len(article.text) for article in found)
     if length < MIN_LENGTH:
         raise ValueError(
-            f"{path} is too short: {length:,} characters, repeated paragraphs not counted; "
-            f"a split needs {MIN_LENGTH:,}"
+            f"{path} is too short: {length:,} characters, repeated paragraphs not counted; a split needs {MIN_LENGTH:,}"
         )
-    parts = split(documents)
+    parts = split(balanced(found))
     alphabet = _alphabet(parts[0], level, min_count)
     train, validation, test = (
         tuple(Document(article.title, _encode(article.text, level, alphabet)) for article in part) for part in parts

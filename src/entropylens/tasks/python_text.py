@@ -50,7 +50,7 @@ def snapshot() -> str:
 
 
 def _topics() -> dict[str, str]:
-    from pydoc_data.topics import topics  # a few Linux distributions package it apart from Python
+    from pydoc_data.topics import topics  # minimal installations of Python lack it
 
     return dict(topics)
 
