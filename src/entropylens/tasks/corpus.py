@@ -115,7 +115,7 @@ def read_corpus(
 ) -> Corpus:
     """A text file as documents in three parts, about 80 %, 10 % and 10 % of it.
 
-    A line ` = Title = ` between blank lines begins a document, as in WikiText's raw files. A text without such lines, or
+    A line ` = Title = ` between blank lines begins a document, as in WikiText's raw files. A text without such lines,
     with fewer than 10 documents, or with one that holds more than a tenth of it, is cut into 50 contiguous blocks
     instead, at blank lines if possible. A paragraph of 40 characters or more that occurred before is dropped, and a
     document is in one part only: no such paragraph is learned and then met again in the test.
