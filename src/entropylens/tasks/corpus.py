@@ -31,6 +31,9 @@ Level = Literal["character", "byte"]
 STAND_IN = "\ufffd"
 """The last symbol of an alphabet of characters: all that are rare in training, or do not occur there."""
 
+FOLDED = "\n ,.abcdefghijklmnopqrstuvwxyz"
+"""What is left of an alphabet that is folded, in the order of code points."""
+
 SHORTEST_REPEAT = 40
 """Paragraphs from this many characters on are kept once; shorter ones are phrases, and may recur."""
 
@@ -168,6 +171,26 @@ def _encode(text: str, level: Level, alphabet: tuple[str, ...]) -> Tensor:
     known = np.array([ord(c) for c in alphabet[:-1]])
     place = np.searchsorted(known, codes).clip(max=len(known) - 1)
     return torch.from_numpy(np.where(known[place] == codes, place, len(known)))
+
+
+def folded(corpus: Corpus) -> Corpus:
+    """The same documents in few symbols: small letters, blank, line end, full stop, comma, and `STAND_IN` for the rest.
+
+    A source that is fitted to them is within reach of a small model, and still looks like English.
+
+    Raises:
+        ValueError: for a corpus of bytes.
+    """
+    if corpus.level != "character":
+        raise ValueError(f"characters can be folded, not symbols of level {corpus.level!r}")
+    small = [c.lower() if c.lower() in FOLDED else STAND_IN for c in corpus.alphabet]
+    alphabet = (*FOLDED, STAND_IN)
+    table = torch.tensor([alphabet.index(c) for c in small])
+    parts = (
+        tuple(Document(document.title, table[document.symbols]) for document in part)
+        for part in (corpus.train, corpus.validation, corpus.test)
+    )
+    return Corpus(f"{corpus.name}, folded", corpus.level, alphabet, *parts)
 
 
 # ---- what models are fed -------------------------------------------------------------------------------------------
