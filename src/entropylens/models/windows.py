@@ -59,8 +59,8 @@ class WindowLayout:
         """Causal attention within each window, (*, N, 3, H, D) to (*, N, H, D); it keeps no weights: (0,)."""
         q, k, v = (x.unflatten(-3, (-1, self.length)).transpose(-3, -2) for x in qkv.unbind(-3))  # (*, B, H, T, D)
         lead = q.shape[:-2]
-        flat = (x.flatten(0, -4) if x.ndim > 4 else x for x in (q, k, v))  # fused: one leading dimension
-        out = F.scaled_dot_product_attention(*flat, is_causal=True).view(*lead, *q.shape[-2:])
+        q, k, v = (x.flatten(0, -4) if x.ndim > 4 else x for x in (q, k, v))  # fused: one leading dimension
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True).view(*lead, *q.shape[-2:])
         return out.transpose(-3, -2).flatten(-4, -3), qkv.new_empty(0)
 
     def average(self, x: Tensor) -> Tensor:

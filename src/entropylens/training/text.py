@@ -18,7 +18,7 @@ from torch import Tensor
 
 from entropylens.models.looped import LoopedConfig
 from entropylens.models.transformer import Trace, TransformerConfig
-from entropylens.models.windows import WindowLayout, inputs
+from entropylens.models.windows import StepLayout, WindowLayout, inputs
 from entropylens.tasks.corpus import Corpus, documentation, folded, joined, read_corpus, subset
 from entropylens.tasks.source import MarkovSource
 from entropylens.training.data import generator
@@ -141,7 +141,7 @@ class TextSpec:
         return sorted({*self.snapshots, self.steps})
 
     def canonical(self) -> str:
-        """JSON that two specifications share exactly if they ask for the same training; it names the text's contents."""
+        """JSON that two specifications share exactly if they ask for the same training; and that of the same text."""
         asked = asdict(self)
         del asked["design"]
         asked["digest"] = corpus_of(self.data.corpus).digest
@@ -194,7 +194,7 @@ class TextPopulation:
         return c.vocabulary - 1 if isinstance(c, LoopedConfig) else c.language.vocab_size
 
     def log_probs(self, parameters: Tensor, windows: Tensor, trace: Trace | None = None) -> Tensor:
-        """Log pθ of each symbol at each position of windows (M, B, T) or (B, T), given those before: (M, B, T, V), nats.
+        """Log pθ of each symbol at each place of windows (M, B, T) or (B, T), given those before: (M, B, T, V), nats.
 
         A looped model's probabilities are those of symbols, BOS left out; it takes no trace.
         """
@@ -205,7 +205,13 @@ class TextPopulation:
             return flat.unflatten(-2, windows.shape[-2:])
         seen = inputs(windows, v)
         seen = seen if seen.ndim == 3 else seen.expand(len(parameters), *seen.shape)
-        return self._looped.logits(parameters, seen)[..., :v].log_softmax(-1)
+        scores: Tensor = self._looped.logits(parameters, seen)[..., :v]
+        return scores.log_softmax(-1)
+
+    def step(self, parameters: Tensor, layout: StepLayout) -> Tensor:
+        """Log pθ of the next symbol of B texts, (M, B, V), nats; the models are not looped."""
+        assert self._plain is not None
+        return self._plain.log_conditionals(parameters, layout)
 
     def losses(self, parameters: Tensor, windows: Tensor) -> Tensor:
         """Cross-entropy of each member on its windows (M, B, T), (M), nats a symbol."""
