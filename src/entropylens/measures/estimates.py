@@ -16,7 +16,8 @@ Multiply all log-probabilities by β and normalise again: the cross-entropy's de
 overconfidence. Training that has come to rest, on whatever it was trained on, has driven it to zero *there*; hence the
 forced entropy is then the cross-entropy, which is above the entropy of the source by KL(p‖pθ). See `scale`.
 
-Shapes: M models, W windows, T symbols of each, V symbols of the alphabet. All of the functions return float64.
+Shapes: M models, W windows, T symbols of each, V symbols of the alphabet. Models are read where their parameters lie;
+what is found is float64, and on the CPU.
 """
 
 from __future__ import annotations
@@ -93,14 +94,14 @@ def forced(
             that was drawn, which leaves the mean where it is and takes a part of the noise.
     """
     found = []
-    for part in _parts(windows):
+    for part in parts_of(windows, parameters.device):
         log_q = population.log_probs(parameters, part).double()
         q, at = log_q.exp(), part[..., None].expand(len(parameters), *part.shape[-2:], 1)
         surprise = -log_q.gather(-1, at)[..., 0]
         confidence, likeliest = q.max(-1)
-        expected = surprise if conditionals is None else -(conditionals(part).to(q) * log_q).sum(-1)
+        expected = surprise if conditionals is None else -(conditionals(part.cpu()).to(q) * log_q).sum(-1)
         right = (likeliest == at[..., 0]).double()
-        found.append((surprise, -(q * log_q).sum(-1), confidence, right, expected))
+        found.append([x.cpu() for x in (surprise, -(q * log_q).sum(-1), confidence, right, expected)])
     return Forced(*(torch.cat(values, dim=1) for values in zip(*found, strict=True)))
 
 
@@ -138,12 +139,12 @@ def sampled(
     layout = StepLayout(torch.full((len(parameters), n), population.vocab_size, device=device), config.n_layers)
     found = []
     for u in uniform:  # (M, n)
-        log_q = population.step(parameters, layout).double()
+        log_q = population.log_conditionals(parameters, layout).double()
         cumulative = log_q.exp().cumsum(-1)
         symbol = torch.searchsorted(cumulative / cumulative[..., -1:], u[..., None], right=True)
         found.append((symbol[..., 0], -log_q.gather(-1, symbol)[..., 0], -(log_q.exp() * log_q).sum(-1)))
         layout.advance(symbol[..., 0])
-    return Sampled(*(torch.stack(values, dim=-1) for values in zip(*found, strict=True)))
+    return Sampled(*(torch.stack(values, dim=-1).cpu() for values in zip(*found, strict=True)))
 
 
 @torch.no_grad()
@@ -156,7 +157,7 @@ def scale(population: TextPopulation, parameters: Tensor, windows: Tensor, steps
     beta = torch.ones(len(parameters), dtype=torch.float64, device=parameters.device)
     for _ in range(steps):
         slope, bend = torch.zeros_like(beta), torch.zeros_like(beta)
-        for part in _parts(windows):
+        for part in parts_of(windows, parameters.device):
             z = population.log_probs(parameters, part).double()
             q = (beta[:, None, None, None] * z).softmax(-1)
             mean = (q * z).sum(-1)
@@ -164,7 +165,7 @@ def scale(population: TextPopulation, parameters: Tensor, windows: Tensor, steps
             slope += (mean - there).sum((-2, -1))
             bend += ((q * z * z).sum(-1) - mean * mean).sum((-2, -1))
         beta = (beta - slope / bend.clamp(min=1e-12)).clamp(0.1, 10.0)
-    return beta
+    return beta.cpu()
 
 
 def reliability(confidence: Tensor, right: Tensor, bins: int = 10) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,6 +186,7 @@ def reliability(confidence: Tensor, right: Tensor, bins: int = 10) -> tuple[Tens
     return count / count.sum(), means[0], means[1]
 
 
-def _parts(windows: Tensor) -> Iterator[Tensor]:
-    """Some windows at a time."""
-    yield from windows.split(max(1, CHUNK // windows.shape[-1]), dim=-2)
+def parts_of(windows: Tensor, device: torch.device | str) -> Iterator[Tensor]:
+    """Some windows at a time, on a device."""
+    for part in windows.split(max(1, CHUNK // windows.shape[-1]), dim=-2):
+        yield part.to(device)

@@ -16,9 +16,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from entropylens.models.layouts import Layout
 from entropylens.models.looped import LoopedConfig
 from entropylens.models.transformer import Trace, TransformerConfig
-from entropylens.models.windows import StepLayout, WindowLayout, inputs
+from entropylens.models.windows import WindowLayout, inputs
 from entropylens.tasks.corpus import Corpus, documentation, folded, joined, read_corpus, subset
 from entropylens.tasks.source import MarkovSource
 from entropylens.training.data import generator
@@ -200,18 +201,22 @@ class TextPopulation:
         """
         v = self.vocab_size
         if self._looped is None:
-            assert self._plain is not None
-            flat = self._plain.log_conditionals(parameters, WindowLayout(windows, v), trace)
-            return flat.unflatten(-2, windows.shape[-2:])
+            flat: Tensor = self.log_conditionals(parameters, WindowLayout(windows, v), trace)
+            return flat.view(*flat.shape[:-2], *windows.shape[-2:], v)
         seen = inputs(windows, v)
         seen = seen if seen.ndim == 3 else seen.expand(len(parameters), *seen.shape)
         scores: Tensor = self._looped.logits(parameters, seen)[..., :v]
         return scores.log_softmax(-1)
 
-    def step(self, parameters: Tensor, layout: StepLayout) -> Tensor:
-        """Log pθ of the next symbol of B texts, (M, B, V), nats; the models are not looped."""
-        assert self._plain is not None
-        return self._plain.log_conditionals(parameters, layout)
+    def log_conditionals(self, parameters: Tensor, layout: Layout, trace: Trace | None = None) -> Tensor:
+        """Log pθ of the next symbol at every position of a layout, (M, N, V), nats.
+
+        Raises:
+            ValueError: for looped models, which know windows only.
+        """
+        if self._plain is None:
+            raise ValueError("looped models read windows, not layouts")
+        return self._plain.log_conditionals(parameters, layout, trace)
 
     def losses(self, parameters: Tensor, windows: Tensor) -> Tensor:
         """Cross-entropy of each member on its windows (M, B, T), (M), nats a symbol."""
