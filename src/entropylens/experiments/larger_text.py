@@ -1,7 +1,7 @@
 """The same on a GPU: models that are larger, and trained on the source until next to nothing is left to learn.
 
-What two CPU cores do not reach: widths to 256, four layers, twenty times as many symbols. The rows are exploratory, since
-five seeds and one card stand behind them; on a CPU they would take a day.
+What two CPU cores do not reach: widths to 256, four layers, twenty times as many symbols. The rows are exploratory:
+five seeds and one card stand behind them. On a CPU they would take a day.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def gated(name: str) -> TextSpec:
 
 
 def full() -> list[TextSpec]:
-    """Fresh sources by width, samples of them, the text once, four times and a tenth of it again and again, and gates."""
+    """Fresh sources by width, samples, the text once and four times and a tenth of it again and again, and gates."""
     fresh = [source(64, None, 2), source(128, None, 2), source(WIDE, None, 4)]
     samples = [source(WIDE, n, 4) for n in (2**20, 2**22)]
     texts = [text(None, 1), text(None, 4), text(real_text.SAMPLE, 1)]
@@ -66,7 +66,9 @@ def measure(spec: TextSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     """Rows of `known_source`, `real_text` or `gated_text`, whichever has such models."""
     if isinstance(spec.config, LoopedConfig):
         return gated_text.measure(spec, trained)
-    return (known_source if spec.data.origin == "source" else real_text).measure(spec, trained)
+    reader = known_source if spec.data.origin == "source" else real_text
+    rows: pd.DataFrame = reader.measure(spec, trained)
+    return rows
 
 
 EXPERIMENT = Experiment(

@@ -86,7 +86,7 @@ def measure(spec: TextSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     "bin", one a final member and bin of confidence: `share`, `confidence` and `accuracy`, see `estimates.reliability`.
 
     "layer", one a snapshot, member and layer, on validation windows: `active`, the share of neurons that fire on a
-    symbol, and `silent`, the share that fire on none of them. Where `final`: what it costs to cut the layer, for each of
+    symbol, and `silent`, the share that fire on none of them. Where `final`: what it costs to cut the layer, for each
     `parts.Cut`.
     """
     population, names, corpus = population_of(spec), labels(spec, trained), corpus_of(spec.data.corpus)
