@@ -89,7 +89,7 @@ def measure(spec: TextSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     for step, theta in snapshots(trained):
         final = step == spec.steps
         here = [name | {"step": step, "final": final, "kind": "model", "arm": arm_of(spec)} for name in names]
-        read = forced(population, theta, held_out(corpus_of(spec.data.corpus).test, spec.length, final))
+        read = forced(population, theta, held_out(spec, corpus_of(spec.data.corpus).test, everything=final))
         ce, entropy = read.surprise.mean((-2, -1)), read.entropy.mean((-2, -1))
         values = {"cross_entropy": ce, "fit": -ce, "forced": entropy, "overconfidence": ce - entropy}
         rows += rows_of(here, values)

@@ -29,6 +29,7 @@ from entropylens.experiments.language_models import (
     shape,
     shorter,
     snapshots,
+    some,
     spread,
     train,
 )
@@ -40,7 +41,7 @@ from entropylens.training.text import TextData, TextPopulation, TextSpec, batche
 LENGTH, BATCH, STEPS = 64, 16, 1500
 SAMPLE = 131_072
 """Symbols of the sample that the rule judges: 2048 windows, each of which is seen twelve times."""
-FINAL, EARLY = 1024, 256
+FINAL, EARLY = 1024, 128
 """Windows that a trained model is read out with, and a model on its way."""
 
 
@@ -88,13 +89,14 @@ def measure(spec: TextSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     for step, theta in snapshots(trained):
         final = step == spec.steps
         here = [name | {"step": step, "final": final} for name in names]
-        read = read_out(spec, population, theta, FINAL if final else EARLY)
+        read = read_out(spec, population, theta, some(spec, FINAL if final else EARLY))
         values = {name: tensor.mean(-1) for name, tensor in read.items()}
         if final:
-            own = sampled(population, theta, FINAL, LENGTH, [generator(m.seed, "evaluate") for m in spec.members])
+            random = [generator(m.seed, "evaluate") for m in spec.members]
+            own = sampled(population, theta, some(spec, FINAL), LENGTH, random)
             values |= own_entropy(own.entropy, own.surprise)
             values["lowering"] = values["source"] - values["entropy"]
-            values["scale"] = scale(population, theta, windows_of(spec, EARLY))
+            values["scale"] = scale(population, theta, windows_of(spec, some(spec, EARLY)))
             rows += by_position(here, {**read, "entropy": own.entropy.mean(1)})
         rows += [row | {"kind": "model"} for row in rows_of(here, values)]
     return pd.DataFrame(rows)

@@ -94,6 +94,11 @@ def labels(spec: TextSpec, trained: Mapping[str, Tensor]) -> list[Row]:
     return [common | {"optimizer": m.optimizer.name, "lr": m.optimizer.lr, "seed": m.seed} for m in spec.members]
 
 
+def some(spec: TextSpec, windows: int) -> int:
+    """How many windows a model is read on: a model of a few updates, as in the quick profile, on a sixteenth."""
+    return windows if spec.steps >= 100 else max(2, windows // 16)
+
+
 def spread(steps: int, n: int = 5) -> tuple[int, ...]:
     """About evenly in log(step), the untrained model first."""
     return tuple(sorted({0, *(round(steps / 3**k) for k in range(n - 1)), steps}))

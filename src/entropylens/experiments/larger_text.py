@@ -1,6 +1,6 @@
 """The same on a GPU: models that are larger, and trained on the source until next to nothing is left to learn.
 
-What two CPU cores do not reach: widths to 256, four layers, twenty times as many symbols. The rows are exploratory:
+What two CPU cores do not reach: widths to 256, four layers, sixteen times as many symbols. The rows are exploratory:
 five seeds and one card stand behind them. On a CPU they would take a day.
 """
 
@@ -18,7 +18,7 @@ from entropylens.experiments.language_models import adam, members, shape, shorte
 from entropylens.models.looped import LoopedConfig
 from entropylens.training.text import TextSpec
 
-STEPS, BATCH = 8000, 64
+STEPS, BATCH = 6000, 64
 SEEDS = 5
 WIDE = 256
 

@@ -26,6 +26,7 @@ from entropylens.experiments.language_models import (
     shape,
     shorter,
     snapshots,
+    some,
     spread,
     train,
 )
@@ -40,8 +41,8 @@ LENGTH, BATCH = 128, 8
 SAMPLE = 131_072
 """Symbols of the sample that the rule judges: a tenth of the text, so that as many updates see it ten times."""
 SGD = OptimizerConfig("sgd", lr=1.0, momentum=0.9, final_lr=0.02)
-EVERY = 4
-"""On its way, a model reads one in so many of the held-out windows."""
+EVERY = 8
+"""On its way, a model reads one in so many of the held-out windows; and so do trained ones for what costs much."""
 OWN = 256
 """Texts that a model writes."""
 
@@ -94,12 +95,13 @@ def measure(spec: TextSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     for step, theta in snapshots(trained):
         final = step == spec.steps
         here = [name | {"step": step, "final": final} for name in names]
-        test = held_out(corpus.test, spec.length, final)
-        validation = held_out(corpus.validation, spec.length, False)
+        test = held_out(spec, corpus.test, everything=final)
+        validation = held_out(spec, corpus.validation)
         read = forced(population, theta, test)
         values = _means(spec, population, theta, read, forced(population, theta, validation))
         if final:
-            own = sampled(population, theta, OWN, spec.length, [generator(m.seed, "evaluate") for m in spec.members])
+            random = [generator(m.seed, "evaluate") for m in spec.members]
+            own = sampled(population, theta, some(spec, OWN), spec.length, random)
             values |= own_entropy(own.entropy, own.surprise)
             values |= {"context": context(read), "scale": scale(population, theta, validation)}
             bins = [reliability(*pair) for pair in zip(read.confidence, read.right, strict=True)]
@@ -117,10 +119,11 @@ def measure(spec: TextSpec, trained: Mapping[str, Tensor]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def held_out(documents: tuple[Document, ...], length: int, everything: bool) -> Tensor:
+def held_out(spec: TextSpec, documents: tuple[Document, ...], everything: bool = False) -> Tensor:
     """Windows of held-out documents, (W, T): all, or one in `EVERY`."""
-    found = windows(documents, length)[0]
-    return found if everything else found[::EVERY]
+    found = windows(documents, spec.length)[0]
+    found = found if everything else found[::EVERY]
+    return found[:: len(found) // some(spec, len(found))]
 
 
 def context(read: Forced) -> Tensor:

@@ -148,7 +148,7 @@ def sampled(
 
 
 @torch.no_grad()
-def scale(population: TextPopulation, parameters: Tensor, windows: Tensor, steps: int = 6) -> Tensor:
+def scale(population: TextPopulation, parameters: Tensor, windows: Tensor, steps: int = 4) -> Tensor:
     """The factor β of log pθ with which each model predicts windows (W, T) best, (M): below 1, it was too sure.
 
     By Newton's method from β = 1: with z = log pθ and q ∝ exp(βz), the cross-entropy's derivative is E_q z − z(x_t),
