@@ -31,6 +31,9 @@ Origin = Literal["text", "source"]
 ORDER = 3
 """Of the source: a symbol depends on the two before it."""
 
+AHEAD = 64
+"""Batches of the fresh source that are drawn at a time."""
+
 Shape = TransformerConfig | LoopedConfig
 
 
@@ -229,12 +232,12 @@ def batches(spec: TextSpec, seed: int) -> Iterator[Tensor]:
     Of the fresh source: new ones. Of a sample of it: each once an epoch, in a new order. Of a text: it is cut into
     windows from a new place in each epoch, and they are seen in a new order. What does not fill a batch is left out.
     """
-    data, shape = spec.data, (spec.batch_size, spec.length)
+    data = spec.data
     random = generator(seed, "batches")
     if data.origin == "source":
         source, n = source_of(data.corpus), data.n_symbols
-        while n is None:
-            yield source.sample(*shape, random)
+        while n is None:  # many at once: a step of the source costs about as much for a window as for thousands
+            yield from source.sample(AHEAD * spec.batch_size, spec.length, random).split(spec.batch_size)
         sample = source.sample(n // spec.length, spec.length, generator(seed, "sample"))
         while True:
             yield from _shuffled(sample, spec.batch_size, random)
