@@ -7,14 +7,18 @@ from entropylens.experiments import (
     energy_readings,
     ffn_or_attention,
     gated_loops,
+    gated_text,
     implicit_alpha,
     interventions,
+    known_source,
+    larger_text,
     latent_dynamics,
     looped_contraction,
     looped_induction,
     looped_or_deep,
     loss_landscape,
     low_entropy,
+    real_text,
     residual_dominance,
     spikes,
 )
@@ -39,6 +43,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         gated_loops,
         looped_or_deep,
         latent_dynamics,
+        known_source,
+        real_text,
+        gated_text,
+        larger_text,
     )
 }
 """By name, in the order of the chapters."""
