@@ -123,7 +123,7 @@ def compute(
         _at_least_one("--jobs", jobs)
     for name in experiments:
         check_choice("experiment", name, tuple(EXPERIMENTS))
-    for name in experiments or EXPERIMENTS:
+    for name in experiments or _here(project.root, device if profile == "full" else "cuda"):
         order = Order(project.root, EXPERIMENTS[name], profile, device, fresh)
         click.echo(plan(order))
         if not dry_run:
@@ -163,7 +163,7 @@ def verify(
     for name in experiments:
         check_choice("experiment", name, tuple(EXPERIMENTS))
     try:
-        for name in experiments or EXPERIMENTS:
+        for name in experiments or _here(project.root, "auto"):
             experiment = EXPERIMENTS[name]
             how = {"sample": sample, "seed": seed, "jobs": jobs}
             checks = recompute(project.root, experiment, budget=budget, beside=beside, **how)
@@ -313,6 +313,22 @@ def _need_a_gpu() -> None:
 
     if not torch.cuda.is_available():
         raise BadInput("--device cuda: PyTorch sees no GPU here; choose from: auto, cpu")
+
+
+def _here(root: Path, device: str) -> list[str]:
+    """All experiments but those whose rows were made on a GPU, if this is not to run on one: they would take days."""
+    from entropylens.experiments import EXPERIMENTS
+    from entropylens.results.verify import device_of
+    from entropylens.training.population import pick_device
+
+    left_out = [
+        name
+        for name, experiment in EXPERIMENTS.items()
+        if pick_device(device) != "cuda" and device_of(root, experiment) == "cuda"
+    ]
+    for name in left_out:
+        click.echo(f"{name}: left out, its rows were made on a GPU; name it to compute it on this processor")
+    return [name for name in EXPERIMENTS if name not in left_out]
 
 
 def _report(outcomes: list[Outcome]) -> None:

@@ -13,7 +13,7 @@ from entropylens.experiments.experiment import Experiment
 from entropylens.results.claims import load_claims
 from entropylens.results.reference import ForeignFileError, load_reference, publish
 from entropylens.results.store import Rows, Store
-from entropylens.results.sweep import Task, compute, estimate, tasks, trained_population
+from entropylens.results.sweep import Task, compute, estimate, is_missing, tasks, trained_population
 from entropylens.training.parallel import cores
 from entropylens.training.population import pick_device
 
@@ -63,7 +63,7 @@ def plan(order: Order) -> str:
 def execute(order: Order, jobs: int | None = None, scheduler: str | None = None) -> str:
     """Compute what is missing; publish the full profile's rows in `results/`; return a line that says so."""
     todo, start = order.tasks(), time.perf_counter()
-    new = {t.training_key for t in todo if not Store(t.folder).has("trained", t.training_key)}
+    new = {t.training_key for t in todo if is_missing(t)}
     rows = compute(todo, jobs, order.experiment.name, scheduler)
     tensors = [order.experiment.publishes(trained_population(t)[0]) for t in todo] if order.experiment.publishes else []
     used = 0 if scheduler else min(jobs or cores(), max(1, len(new)))

@@ -177,6 +177,12 @@ def _compute_quietly(task: Task) -> None:
     compute_rows(task)
 
 
+def is_missing(task: Task) -> bool:
+    """Whether a population has to be trained: it is not stored, and neither are its rows."""
+    store = Store(task.folder)
+    return not store.has(task.kind, task.rows_key) and not store.has("trained", task.training_key)
+
+
 def estimate(todo: Sequence[Task], known: Mapping[str, float] | None = None) -> float:
     """Core-seconds of training that are still to be spent, roughly.
 
@@ -184,5 +190,5 @@ def estimate(todo: Sequence[Task], known: Mapping[str, float] | None = None) -> 
         todo: the tasks.
         known: population to the seconds that it once took; others are estimated from their operations.
     """
-    new = {t.training_key: t for t in todo if not Store(t.folder).has("trained", t.training_key)}
+    new = {t.training_key: t for t in todo if is_missing(t)}
     return sum((known or {}).get(t.population, t.spec.work() / FLOPS) for t in new.values())

@@ -26,6 +26,7 @@ from entropylens.results.files import write_atomically
 from entropylens.results.reference import Reference, load_reference
 from entropylens.results.store import Rows
 from entropylens.results.sweep import Task, compute, measuring_code, tasks
+from entropylens.training.population import pick_device
 
 TOLERANCE = 1e-6
 """Largest difference of a measured number, nats or a share, between two computations on one platform."""
@@ -88,17 +89,20 @@ def verify(
 
     Raises:
         LookupError: if nothing is published, or the grid has changed so that no published population is in it.
-        ValueError: if the commit's code is another one, or does not run.
+        ValueError: if the commit's code is another one, or does not run; if the rows were made on a GPU, and there is
+            none.
     """
     reference = load_reference(root, experiment.name)
     if reference is None:
         raise LookupError(
             f"no published rows of {experiment.name!r}: entropylens compute {experiment.name} --profile full"
         )
-    known = reference.provenance["populations"]
+    known, device = reference.provenance["populations"], device_of(root, experiment)
+    if device != "cpu" and pick_device("auto") != device:
+        raise ValueError(f"the rows of {experiment.name!r} were made on a GPU, which this machine lacks")
     commit = resolve_commit(beside, root) if beside is not None else ""
     with tempfile.TemporaryDirectory() as folder:
-        todo = [t for t in tasks(experiment, reference.profile, Path(folder), root) if t.population in known]
+        todo = [t for t in tasks(experiment, reference.profile, Path(folder), root, device) if t.population in known]
         if not todo:
             raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
         chosen = _choose(todo, {name: record["seconds"] for name, record in known.items()}, sample, budget, seed)
@@ -106,6 +110,13 @@ def verify(
         parts = compute(chosen, jobs, label=f"verifying {experiment.name}")
     checks = [_check(root, experiment, reference, t, part, theirs) for t, part in zip(chosen, parts, strict=True)]
     return [dataclasses.replace(check, beside=commit) for check in checks]
+
+
+def device_of(root: Path, experiment: Experiment) -> str:
+    """Where the published rows of an experiment were made, `cpu` or `cuda`; where nothing is published, `cpu`."""
+    reference = load_reference(root, experiment.name)
+    records = reference.provenance["populations"].values() if reference else ()
+    return "cuda" if any(record["device"] == "cuda" for record in records) else "cpu"
 
 
 def attest(root: Path, experiment: Experiment, checks: Sequence[Check]) -> str:
