@@ -19,8 +19,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from distributed import LocalCluster
 
+from entropylens.cli import cli
 from entropylens.experiments import EXPERIMENTS, low_entropy
 from entropylens.experiments.experiment import Experiment, final_log_probs
 from entropylens.measures.distribution import entropy_from_log
@@ -388,3 +390,17 @@ def test_rows_carry_the_code_that_made_them_though_files_were_edited_meanwhile(
     assert found is not None
     assert found.provenance["measuring_code"] == honest
     assert found.stale
+
+
+def test_rows_from_a_gpu_are_not_computed_by_surprise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    larger = EXPERIMENTS["larger_text"]
+    assert verify.device_of(ROOT, larger) == "cuda"
+    assert verify.device_of(ROOT, EXPERIMENTS["low_entropy"]) == "cpu"
+    with pytest.raises(ValueError, match="'larger_text' were made on a GPU"):
+        verify.verify(ROOT, larger)
+    monkeypatch.chdir(ROOT)
+    told = CliRunner().invoke(cli, ["compute", "--profile", "full", "--dry-run"])
+    assert told.exit_code == 0
+    assert "larger_text: left out" in told.output
+    assert "larger_text, full" not in told.output
