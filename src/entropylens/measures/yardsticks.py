@@ -1,8 +1,7 @@
 """What a language model has to beat: counting, and the compressors that everybody has. In bits a character.
 
-All are asked about the same symbols of held-out documents: those of each window of T symbols that have half a window or
-more before them. An n-gram model and a neural one both know what stands before; a compressor gets the whole text, and its
-file's length is shared among all characters.
+Models are asked about the same symbols of held-out documents: those of each window of T that have half a window before
+them. A compressor gets the whole text, and its file's length is shared among all characters.
 """
 
 from __future__ import annotations
