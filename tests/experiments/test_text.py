@@ -253,6 +253,13 @@ def test_larger_models_get_the_rows_of_their_kind(monkeypatch: pytest.MonkeyPatc
     assert found == ["known_source"] * 5 + ["real_text"] * 3 + ["gated_text"] * 3
 
 
+def test_who_fits_better_has_less_cross_entropy(tables: dict[str, pd.DataFrame]) -> None:
+    rows = tables["gated_text"]
+    assert (rows["fit"] == -rows["cross_entropy"]).all()
+    assert set(rows["arm"]) == {"entropy gate", "constant gate"}
+    assert (rows.groupby(["arm", "seed"])["cross_entropy"].agg(lambda x: x.iloc[-1] - x.iloc[0]) < 0).all()
+
+
 def test_held_out_windows_are_all_or_some() -> None:
     documents, spec = documentation().validation, real_text.full()[0]
     every = real_text.held_out(spec, documents, everything=True)
