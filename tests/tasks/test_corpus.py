@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from entropylens.tasks.articles import Article, articles, paragraphs, split
 from entropylens.tasks.corpus import (
     DOCUMENTATION,
+    FOLDED,
     STAND_IN,
     Corpus,
     Document,
     Level,
     documentation,
+    folded,
     joined,
     read_corpus,
     subset,
@@ -397,3 +399,33 @@ def test_an_unknown_level_is_refused() -> None:
 def test_a_count_that_leaves_no_alphabet_is_refused(min_count: int) -> None:
     with pytest.raises(ValueError, match=f"min_count is 1 … .* got {min_count}"):
         read_corpus(DOCUMENTATION, min_count=min_count)
+
+
+# ---- few symbols -----------------------------------------------------------------------------------------------------
+
+
+def test_a_folded_corpus_is_the_same_text_in_31_symbols() -> None:
+    corpus, small = documentation(), folded(documentation())
+    assert small.alphabet == ("\n", " ", ",", ".", *"abcdefghijklmnopqrstuvwxyz", STAND_IN)
+    assert list(FOLDED) == sorted(FOLDED)
+    for part in ("train", "validation", "test"):
+        for before, after in zip(getattr(corpus, part), getattr(small, part), strict=True):
+            assert after.title == before.title
+            text = corpus.decode(before.symbols).lower()
+            assert small.decode(after.symbols) == "".join(c if c in FOLDED else STAND_IN for c in text)
+    assert small.digest != corpus.digest
+    assert folded(small).digest == small.digest
+    assert torch.equal(small.encode("a.b\n?"), torch.tensor([4, 3, 5, 0, 30]))
+
+
+def test_capital_letters_fold_and_others_do_not() -> None:
+    alphabet = (*sorted("AZaé\u0130\u212a"), STAND_IN)  # the fifth has two small letters, the sixth is a K
+    document = Document("all", torch.arange(len(alphabet)))
+    small = folded(Corpus("letters", "character", alphabet, (document,), (), ()))
+    assert small.decode(small.train[0].symbols) == f"aza{STAND_IN}{STAND_IN}k{STAND_IN}"
+    assert small.name == "letters, folded"
+
+
+def test_bytes_are_not_folded() -> None:
+    with pytest.raises(ValueError, match="characters can be folded, not symbols of level 'byte'"):
+        folded(documentation("byte"))
