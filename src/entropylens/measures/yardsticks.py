@@ -58,15 +58,15 @@ def compressors(corpus: Corpus) -> pd.DataFrame:
     """The test documents as one file: its compressed size; and what it adds to that of the training documents.
 
     Returns:
-        Columns name, kind ("compressor", or "compressor, after the training text") and bits.
+        Columns name (of the second, with ", after the training text"), kind ("compressor") and bits.
     """
     test, train = _text(corpus, corpus.test), _text(corpus, corpus.train)
     rows = []
     for name, compress in COMPRESSORS.items():
         alone, before = len(compress(test)), len(compress(train))
         added = len(compress(train + test)) - before
-        told = (("compressor", alone), ("compressor, after the training text", added))
-        rows += [{"name": name, "kind": kind, "bits": 8 * size / len(test.decode())} for kind, size in told]
+        sizes = {name: alone, f"{name}, after the training text": added}
+        rows += [{"name": told, "kind": "compressor", "bits": 8 * n / len(test.decode())} for told, n in sizes.items()]
     return pd.DataFrame(rows)
 
 

@@ -45,7 +45,7 @@ def coverage(intervals: Mapping[str, Interval], exact: float, shown: int = 60) -
         ValueError: without intervals.
     """
     if not intervals or any(not found.mean.numel() for found in intervals.values()):
-        raise ValueError(f"needs intervals of each estimate, got {({k: len(v.mean) for k, v in intervals.items()})}")
+        raise ValueError(f"needs intervals of each estimate, got { ({k: len(v.mean) for k, v in intervals.items()}) }")
     figure, axes = canvas(len(intervals), height=0.8 + 1.9 * len(intervals), sharex=True, sharey=True)
     words = []
     for ax, (name, found) in zip(axes, intervals.items(), strict=True):

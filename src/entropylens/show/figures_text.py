@@ -13,7 +13,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from entropylens.experiments.gated_text import ARMS
-from entropylens.measures.around import mean_over_runs
 from entropylens.measures.parts import Cut
 from entropylens.results.statistics import select
 from entropylens.show import marks
@@ -63,7 +62,9 @@ def overconfidence(
     figure, axes = canvas(2, height=6.0)
     words = []
     for i, (name, line, here) in enumerate(by_regime(final)):
-        told = series(axes[0], here, "overconfidence", "d_model", line, name, where="d = {:g}", spread=1.02 ** (2 * i - 1))
+        told = series(
+            axes[0], here, "overconfidence", "d_model", line, name, where="d = {:g}", spread=1.02 ** (2 * i - 1)
+        )
         words.append(f"{name}: {told}")
     for label, here in _larger(larger):
         line = REGIMES[here["regime"].iloc[0]]
@@ -182,7 +183,9 @@ def parts(rows: pd.DataFrame) -> tuple[Figure, str]:
     grid, words = figure.subplots(2, 2), []
     for i, (name, line, found) in enumerate(by_regime(here)):
         for layer in layers:
-            style = line._replace(marker=LINES[layer % len(LINES)].marker, linestyle=LINES[layer % len(LINES)].linestyle)
+            style = line._replace(
+                marker=LINES[layer % len(LINES)].marker, linestyle=LINES[layer % len(LINES)].linestyle
+            )
             one, label = found[found["layer"] == layer], f"{name}, layer {layer}"
             for ax, column, what in zip(grid[0], ("active", "silent"), ("fire", "silent"), strict=True):
                 told = series(ax, one, column, "d_model", style, label, where="d = {:g}", form="{:.3f}")
