@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from entropylens.measures.around import mean_over_runs
 from entropylens.measures.estimates import Interval
@@ -51,10 +54,10 @@ def coverage(intervals: Mapping[str, Interval], exact: float, shown: int = 60) -
     for ax, (name, found) in zip(axes, intervals.items(), strict=True):
         holds, n = found.covers(exact).numpy(), len(found.mean)
         order = found.mean[:shown].argsort().numpy()
-        for hit, line, label in ((True, LINES[0], "holds it"), (False, LINES[1], "misses it")):
+        for hit, line, label in ((True, LINES[0], "holds it"), (False, LINES[1]._replace(marker="X"), "misses it")):
             at = np.flatnonzero(holds[order] == hit)
             mean, half = (x.numpy()[order[at]] for x in found)
-            ax.errorbar(at, mean, yerr=half, fmt=line.marker if hit else "X", color=line.color, markersize=3 + 3 * ~hit,
+            ax.errorbar(at, mean, yerr=half, fmt=line.marker, color=line.color, markersize=2.5 if hit else 6,
                         elinewidth=1 if hit else 2.4, label=label)  # fmt: skip
         ax.axhline(exact, color=BLACK, linewidth=1, label="exact")
         ax.set(title=name, ylabel=f"entropy\n({UNIT})")
@@ -82,6 +85,7 @@ def below_source(rows: pd.DataFrame, smallest: float | None = None) -> tuple[Fig
         zero(ax, "the source's entropy", smallest)
         words.append(f"{name}: {series(ax, here, 'above', 'd_model', line, '', where='d = {:g}')}")
         ax.set(title=name, xlabel="width, d_model")
+        ax.margins(x=0.12)
         size_axis(ax, sorted(here["d_model"].unique()))
     axes[0].set_ylabel(ABOVE)
     marks.legend(figure, axes)
@@ -103,24 +107,23 @@ def decomposition(rows: pd.DataFrame) -> tuple[Figure, str]:
     figure, axes = canvas(len(panels), height=1.1 + 2.0 * len(panels), sharex=True)
     words = []
     for ax, (name, _, here) in zip(axes, panels, strict=True):
-        told = {d: [""] * 0 for d in sorted(here["d_model"].unique())}
+        sums = means_by(here, "above", "d_model")
+        told: list[list[str]] = [[] for _ in sums.index]
         for i, (column, (label, color, hatch)) in enumerate(TERMS.items()):
-            means = means_by(here, column, "d_model")
+            means = means_by(here, column, "d_model").reindex(sums.index)
             at = np.arange(len(means)) + 0.22 * (i - 1.5)
             ax.bar(at, means["mean"], 0.22, yerr=ends(means), color=color, edgecolor=BLACK, hatch=hatch, label=label,
                    capsize=2, error_kw={"linewidth": 1})  # fmt: skip
-            for d, mean in means["mean"].items():
-                told[d].append(f"{label} {mean:+.3f}")
-        place = here["d_model"].map({d: i for i, d in enumerate(told)})
-        sums = series(ax, here.assign(place=place), "above", "place", Line(BLACK, "D", ""), "sum: H(pθ) − H(p)",
-                      move=0.36, where="")  # fmt: skip
+            for parts, mean in zip(told, means["mean"], strict=True):
+                parts.append(f"{label} {mean:+z.3f}")
+        placed = here.assign(place=np.searchsorted(sums.index, here["d_model"]))
+        series(ax, placed, "above", "place", Line(BLACK, "D", ""), "sum: H(pθ) − H(p)", move=0.36)
+        for d, parts, total in zip(sums.index, told, sums.to_numpy(), strict=True):
+            words.append(f"{name}, d = {d}: {', '.join(parts)}, sum {said(total)}")
         ax.axhline(0, color=BLACK, linewidth=1)
-        ax.set_xticks(range(len(told)), [f"d = {d}" for d in told])
+        ax.set_axisbelow(True)
+        ax.set_xticks(range(len(told)), [f"d = {d}" for d in sums.index])
         ax.set(title=name, ylabel=UNIT)
-        words += [
-            f"{name}, d = {d}: {', '.join(parts)}, sum {total}"
-            for (d, parts), total in zip(told.items(), sums.split(", "), strict=True)
-        ]
     axes[-1].set_xlabel("width, d_model")
     marks.legend(figure, axes, ncols=2)
     return figure, marks.alt(f"three terms of H(pθ) − H(p), {UNIT}, and their sum", words)
@@ -149,7 +152,7 @@ def on_the_way(rows: pd.DataFrame) -> tuple[Figure, str]:
         for i, (column, (label, line)) in enumerate(lines.items()):
             told = series(ax, found, column, "at", line, label, where="{:,.0f} symbols", spread=1.06 ** (i - 1))
             words.append(f"{name}, {label}: {told}")
-        ax.set(title=name, ylabel=f"less H(p)\n({UNIT})", xscale="log")
+        ax.set(title=name, ylabel=f"above H(p)\n({UNIT})", xscale="log")
         signed_log(ax)
     axes[-1].set_xlabel("symbols seen")
     marks.legend(figure, axes, ncols=2)
@@ -174,26 +177,31 @@ def kl_line(rows: pd.DataFrame, larger: pd.DataFrame | None = None) -> tuple[Fig
     models = models.assign(above=models["entropy"] - models["source"])
     markers = {d: line.marker for d, line in zip(sorted(models["d_model"].unique()), LINES, strict=False)}
     figure, (ax,) = canvas(height=4.4)
-    words, keys = [], []
+    words: list[str] = []
+    keys: list[Artist] = []
     for name, line, here in by_regime(models):
         fill = "none" if name == "finite" else "full"
         for (d, more), group in here.groupby(["d_model", "larger"]):
-            edge = {"markeredgecolor": BLACK if more and fill == "full" else line.color, "markersize": 7 if more else 5}
-            ax.plot(group["kl"], group["above"], markers[d], color=line.color, fillstyle=fill, alpha=0.8, **edge)
-        keys.append(Line2D([], [], marker="o", linestyle="", color=line.color, fillstyle=fill, label=name))
+            ax.plot(group["kl"], group["above"], markers[d], color=line.color, fillstyle=fill, alpha=0.8,
+                    markeredgecolor=BLACK if more else line.color, markersize=7.5 if more else 5)  # fmt: skip
+        keys.append(Patch(facecolor=line.color if fill == "full" else "none", edgecolor=line.color, label=name))
         words.append(
             f"{name}, {len(here)} models: KL {here['kl'].min():.4f} to {here['kl'].max():.4f}, H(pθ) − H(p) "
             f"{here['above'].min():+.4f} to {here['above'].max():+.4f}, {int((here['above'] < 0).sum())} below the "
             f"source, {int((here['above'] < here['kl']).sum())} below the line"
         )
-    ends = models["kl"][models["kl"] > 0].agg(["min", "max"]).to_numpy(float)
-    along = np.geomspace(ends[0] / 1.3, ends[1] * 1.3, 100)
+    least, most = models["kl"][models["kl"] > 0].agg(["min", "max"]).to_numpy(float)
+    along = np.geomspace(least / 1.3, most * 1.3, 100)
     keys += ax.plot(along, along, color="0.35", linestyle="--", label="y = x: at rest on fresh windows")
     keys += [Line2D([], [], marker=m, linestyle="", color="0.35", label=f"d = {d}") for d, m in markers.items()]
-    zero(ax, "the source's entropy")
+    if len(frames) > 1:
+        keys.append(Line2D([], [], marker="o", linestyle="", color="0.35", markeredgecolor=BLACK, markersize=7.5,
+                           label="large, black edge: larger models"))  # fmt: skip
+    ax.axhline(0, color=BLACK, linewidth=1, zorder=1)
+    ax.margins(0.08)
     ax.set(xscale="log", xlabel=f"KL(p‖pθ)  ({UNIT})", ylabel=ABOVE)
     signed_log(ax)
-    figure.legend(handles=keys, loc="outside upper center", ncols=3)
+    figure.legend(handles=keys, loc="outside upper center", ncols=2)
     return figure, f"Trained models' entropy less the source's against KL, {UNIT}, a mark a model. {'; '.join(words)}."
 
 
@@ -209,7 +217,8 @@ def by_regime(rows: pd.DataFrame) -> Iterator[tuple[str, Line, pd.DataFrame]]:
 
 def widest(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of the largest width."""
-    return rows[rows["d_model"] == rows["d_model"].max()]
+    found: pd.DataFrame = rows[rows["d_model"] == rows["d_model"].max()]
+    return found
 
 
 def _ended(rows: pd.DataFrame) -> pd.DataFrame:
@@ -218,9 +227,15 @@ def _ended(rows: pd.DataFrame) -> pd.DataFrame:
     return final.assign(above=final["entropy"] - final["source"])
 
 
+def by_seed(rows: pd.DataFrame, column: str, x: str) -> pd.DataFrame:
+    """A line a seed and a column an x; of several rows the mean, and what is not finite is missing."""
+    table: pd.DataFrame = rows[np.isfinite(rows[column])].pivot_table(column, "seed", x)
+    return table
+
+
 def means_by(rows: pd.DataFrame, column: str, x: str) -> pd.DataFrame:
     """Mean over seeds with the ends of its 95 % interval, by x: columns mean, low and high; NaN of what is missing."""
-    table = rows.pivot_table(column, "seed", x)
+    table = by_seed(rows, column, x)
     found = dict(zip(("mean", "low", "high"), mean_over_runs(table.to_numpy(float)), strict=True))
     return pd.DataFrame(found, index=table.columns)
 
@@ -235,32 +250,39 @@ def ends(means: pd.DataFrame) -> list[pd.Series]:
 
 def series(
     ax: Axes, rows: pd.DataFrame, column: str, x: str, line: Line, label: str, *, where: str = "{:g}",
-    form: str = "{:+.3f}", spread: float = 1.0, move: float = 0.0,
+    form: str = "{:+z.3f}", spread: float = 1.0, move: float = 0.0, hollow: bool = False,
+    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> str:  # fmt: skip
     """A column against x: models as faint marks, means with 95 % intervals over them; the same in words.
 
     Args:
         ax: where.
-        rows: one a `seed` and x; the mean of several.
+        rows: one a `seed` and x; of several the mean.
         column: what is shown.
         x: the column that tells where.
         line: how.
         label: for the legend.
-        where: how words say x; "" for not at all.
+        where: how words say x.
         form: how words say what is shown.
         spread: multiplies x, and
         move: is added, so that series do not hide each other.
+        hollow: whether marks are.
+        within: what the column can be at all, at which intervals are cut off.
     """
-    table, means = rows.pivot_table(column, "seed", x), means_by(rows, column, x)
+    table, means = by_seed(rows, column, x), means_by(rows, column, x).clip(*within)
     at = spread * table.columns.to_numpy(float) + move
     ax.plot(at, table.to_numpy(float).T, line.marker, color=line.color, markersize=3, alpha=0.3, zorder=2)
     ax.errorbar(at, means["mean"], yerr=ends(means), color=line.color, linestyle=line.linestyle, marker=line.marker,
-                capsize=3, linewidth=1.4, label=label, zorder=3)  # fmt: skip
-    told = []
-    for value, (mean, low, high) in zip(means.index, means.to_numpy(), strict=True):
-        span = f" ({form.format(low)} to {form.format(high)})" if np.isfinite(low) else ""
-        told.append(f"{form.format(mean)}{span}{' at ' * bool(where)}{where.format(value)}")
-    return ", ".join(told)
+                markerfacecolor="white" if hollow else line.color, markersize=6 if hollow else 4.5, capsize=3,
+                linewidth=1.4, label=label, zorder=3)  # fmt: skip
+    told = zip(means.to_numpy(), means.index, strict=True)
+    return ", ".join(f"{said(mean, form)} at {where.format(value)}" for mean, value in told)
+
+
+def said(mean: NDArray[np.float64], form: str = "{:+z.3f}") -> str:
+    """A mean, low and high: the mean, and its interval if there is one."""
+    middle, low, high = (form.format(x) for x in mean)
+    return f"{middle} ({low} to {high})" if np.isfinite(mean).all() else middle
 
 
 def zero(ax: Axes, label: str, smallest: float | None = None) -> None:
@@ -273,4 +295,3 @@ def zero(ax: Axes, label: str, smallest: float | None = None) -> None:
 def signed_log(ax: Axes, linear: float = 0.01) -> None:
     """A logarithmic axis in both directions, linear near 0."""
     ax.set_yscale("symlog", linthresh=linear, linscale=0.6)
-    ax.minorticks_off()

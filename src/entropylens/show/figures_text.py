@@ -1,4 +1,4 @@
-"""Figures of chapter 14 on text: how sure language models are and how right, what their parts do, and whether gates help.
+"""Figures of chapter 14 on text: how sure models are and how right, what their parts do, and whether gates help.
 
 Everything is in nats a symbol, but for the yardstick's bits a character. Trained models are those of the main design.
 """
@@ -16,7 +16,7 @@ from entropylens.experiments.gated_text import ARMS
 from entropylens.measures.parts import Cut
 from entropylens.results.statistics import select
 from entropylens.show import marks
-from entropylens.show.figures import BLACK, GREEN, LINES, ORANGE, SKY, WIDTH, canvas, picture, size_axis
+from entropylens.show.figures import BLACK, GREEN, LINES, ORANGE, PURPLE, SKY, WIDTH, Line, canvas, picture, size_axis
 from entropylens.show.figures_energy import difference
 from entropylens.show.figures_gates import BY_ENTROPY, CONTROL, PLAIN, RIVAL
 from entropylens.show.figures_source import (
@@ -41,8 +41,9 @@ READ = {
 USUAL = "constant gate"
 """The arm that the others are compared with."""
 GATES = {USUAL: RIVAL, "plain": PLAIN, "entropy gate": BY_ENTROPY, "mean gate": BY_ENTROPY}
+NEURONS = {"silent": "share of neurons\nthat never fire", "active": "share of symbols\non which a neuron fires"}
 CUTS = {"even": "even", "deaf": "deaf", "ffn": "FFN"}
-FILLS = [(SKY, ""), (ORANGE, "//"), (ORANGE, "\\\\"), (GREEN, "..")]
+FILLS = [(SKY, ""), (ORANGE, "//"), (PURPLE, "xx"), (GREEN, "..")]
 """Of bars."""
 
 
@@ -60,28 +61,26 @@ def overconfidence(
     models = select(rows, {"kind": "model", "main": True})
     final, wide = models[models["final"]], widest(models)
     figure, axes = canvas(2, height=6.0)
-    words = []
+    what, words = "overconfidence", []
     for i, (name, line, here) in enumerate(by_regime(final)):
-        told = series(
-            axes[0], here, "overconfidence", "d_model", line, name, where="d = {:g}", spread=1.02 ** (2 * i - 1)
-        )
+        told = series(axes[0], here, what, "d_model", line, name, where="d = {:g}", spread=1.02 ** (2 * i - 1))
         words.append(f"{name}: {told}")
-    for label, here in _larger(larger):
-        line = REGIMES[here["regime"].iloc[0]]
-        spread = 1.05 ** (len(words) - 3)
-        words.append(f"larger, {label}: {series(axes[0], here, 'overconfidence', 'd_model', line, '', spread=spread)}")
-    for name, line, here in by_regime(wide[wide["step"] > 0]):
-        told = series(axes[1], here, "overconfidence", "step", line, name, where="step {:g}")
+    for label, line, here in _larger(larger):
+        told = series(axes[0], here, what, "d_model", line, f"larger: {label}", where="d = {:g}", hollow=True)
+        words.append(f"larger, {label}: {told}")
+    for i, (name, line, here) in enumerate(by_regime(wide[wide["step"] > 0])):
+        told = series(axes[1], here, what, "step", line, name, where="step {:g}", spread=1.02 ** (2 * i - 1))
         words.append(f"d = {here['d_model'].max()}, {name}: {told}")
     for ax in axes:
         zero(ax, "as sure as right", smallest)
-        ax.set_ylabel(f"overconfidence\n({UNIT})")
-    sizes = set(final["d_model"]) | {d for _, here in _larger(larger) for d in here["d_model"]}
+        ax.set_ylabel(f"{what}\n({UNIT})")
+    sizes = set(final["d_model"]) | {d for *_, here in _larger(larger) for d in here["d_model"]}
     size_axis(axes[0], sorted(sizes))
     axes[0].set_xlabel("width, d_model")
+    axes[0].margins(x=0.08)
     axes[1].set(xlabel="training steps", xscale="log", title=f"d = {wide['d_model'].max()}")
-    marks.legend(figure, axes, ncols=3)
-    return figure, marks.alt(f"overconfidence on test documents, {UNIT}", words)
+    marks.legend(figure, axes, ncols=2)
+    return figure, marks.alt(f"{what} on test documents, {UNIT}", words)
 
 
 @picture
@@ -125,13 +124,12 @@ def calibration(rows: pd.DataFrame) -> tuple[Figure, str]:
     for ax, (name, line, found) in zip(axes, panels, strict=True):
         ax.plot([0, 1], [0, 1], color=BLACK, linewidth=1, label="as right as sure", zorder=1)
         ax.scatter(found["confidence"], found["accuracy"], 4, color=line.color, marker=line.marker, alpha=0.3)
-        means, told = found.groupby("bin")[["share", "confidence"]].mean(), []
-        means = means.join(means_by(found, "accuracy", "bin"), how="inner")
+        means = found.groupby("bin")[["share", "confidence"]].mean()
+        means = means.join(means_by(found, "accuracy", "bin").clip(0, 1), how="inner")
         ax.errorbar(means["confidence"], means["mean"], yerr=ends(means), color=line.color, linestyle="", capsize=2)
-        ax.scatter(means["confidence"], means["mean"], 300 * means["share"], color=line.color, marker=line.marker,
+        ax.scatter(means["confidence"], means["mean"], 500 * means["share"], color=line.color, marker=line.marker,
                    alpha=0.6, edgecolor=BLACK, zorder=3)  # fmt: skip
-        for one in means.itertuples(index=False):
-            told.append(f"{one.confidence:.2f} sure, {one.mean:.2f} right ({one.share:.0%} of symbols)")
+        told = [f"{x.confidence:.2f} sure, {x.mean:.2f} right ({x.share:.0%} of symbols)" for x in means.itertuples()]
         error = errors[errors["regime"] == name]["calibration_error"].mean()
         words.append(f"{name}, expected calibration error {error:.3f}: {', '.join(told)}")
         ax.set(title=name, xlabel="confidence", xlim=(0, 1), ylim=(0, 1), aspect="equal")
@@ -157,12 +155,13 @@ def yardstick(table: pd.DataFrame) -> tuple[Figure, str]:
     means = table.groupby(["name", "kind"])["bits"].mean().sort_values(ascending=False)
     figure, (ax,) = canvas(height=1.5 + 0.29 * len(means))
     words = []
-    for y, ((name, kind), mean) in enumerate(means.items()):  # type: ignore[misc]
+    for y, (name, kind, mean) in enumerate(means.reset_index().itertuples(index=False)):
         color, hatch = FILLS[kinds.index(kind)]
         ax.barh(y, mean, 0.7, color=color, hatch=hatch, edgecolor=BLACK, linewidth=0.8, label=kind)
         values = table[(table["name"] == name) & (table["kind"] == kind)]["bits"]
         said = difference(ax, values, y, LINES[-1], "", "{:.2f}") if len(values) > 1 else f"{mean:.2f}"
         words.append(f"{name} ({kind}) {said}")
+    ax.set_axisbelow(True)
     ax.set_xlabel("bits a character")
     marks.names_down(ax, [name for name, _ in means.index])
     marks.legend(figure, [ax], ncols=2)
@@ -171,7 +170,7 @@ def yardstick(table: pd.DataFrame) -> tuple[Figure, str]:
 
 @picture
 def parts(rows: pd.DataFrame) -> tuple[Figure, str]:
-    """Which share of neurons fires, and is silent, by width; and what cutting a layer costs the widest models.
+    """Which neurons are silent, and how often they fire, by width; and what cutting a layer costs the widest models.
 
     Args:
         rows: of `real_text`, all; layers count from 1. A cut makes a layer's attention even or deaf, or its FFN silent.
@@ -183,26 +182,28 @@ def parts(rows: pd.DataFrame) -> tuple[Figure, str]:
     grid, words = figure.subplots(2, 2), []
     for i, (name, line, found) in enumerate(by_regime(here)):
         for layer in layers:
-            style = line._replace(
-                marker=LINES[layer % len(LINES)].marker, linestyle=LINES[layer % len(LINES)].linestyle
-            )
+            style = LINES[(i + 2 * layer - 2) % len(LINES)]._replace(color=line.color)
             one, label = found[found["layer"] == layer], f"{name}, layer {layer}"
-            for ax, column, what in zip(grid[0], ("active", "silent"), ("fire", "silent"), strict=True):
-                told = series(ax, one, column, "d_model", style, label, where="d = {:g}", form="{:.3f}")
-                words.append(f"{label}, {what} {told}")
+            for ax, column in zip(grid[0], NEURONS, strict=True):
+                told = series(ax, one, column, "d_model", style, label, where="d = {:g}", form="{:.3f}",
+                              spread=1.03 ** (2 * i - 1), within=(0, 1))  # fmt: skip
+                words.append(f"{label}, {column} {told}")
         wide = widest(found)
+        signed_log(grid[1, i])
         for j, cut in enumerate(cuts):
-            told = series(grid[1, i], wide, cut, "layer", LINES[2 + j], f"cut: {CUTS[cut]}", where="layer {:g}",
-                          move=0.15 * (j - 1))  # fmt: skip
+            told = series(grid[1, i], wide, cut, "layer", LINES[2 + j]._replace(linestyle=""), f"cut: {CUTS[cut]}",
+                          where="layer {:g}", move=0.15 * (j - 1))  # fmt: skip
             words.append(f"{name}, d = {wide['d_model'].max()}, cut {CUTS[cut]} {told}")
         grid[1, i].set_xticks(layers)
         grid[1, i].set(title=name, xlabel="layer", xlim=(layers[0] - 0.5, layers[-1] + 0.5))
-        signed_log(grid[1, i])
-    for ax, label in zip(grid[0], ("share of symbols\non which a neuron fires", "share of neurons\nthat never fire")):
+    for ax in grid[1, len(set(here["regime"])) :]:
+        ax.set_visible(False)
+    for ax, label in zip(grid[0], NEURONS.values(), strict=True):
         ax.set(xlabel="width, d_model", ylabel=label, ylim=(0, None))
+        ax.margins(x=0.12)
         size_axis(ax, sorted(here["d_model"].unique()))
     grid[1, 0].set_ylabel(f"cost of a cut\n({UNIT})")
-    marks.legend(figure, grid.flat, ncols=3)
+    marks.legend(figure, list(grid.flat), ncols=3)
     return figure, marks.alt(f"neurons that fire, and what cuts cost in {UNIT}", words)
 
 
@@ -215,7 +216,8 @@ def gates(rows: pd.DataFrame, smallest: float | None = None, design: str = "main
         smallest: half the width of the grey band: the smallest effect.
         design: of which models.
     """
-    models = select(rows, {"kind": "model", "final": True, "design": design}).dropna(subset="arm")
+    models = select(rows, {"kind": "model", "final": True, "design": design})
+    models = models.dropna(subset=[column for column in models if column == "arm"])
     usual = select(models, {"arm": USUAL}).set_index("seed")["cross_entropy"]
     names = [name for name in ARMS if (models["arm"] == name).any()]
     figure, axes = canvas(2, height=1.8 + 0.62 * len(names))
@@ -225,7 +227,7 @@ def gates(rows: pd.DataFrame, smallest: float | None = None, design: str = "main
         line, gap = GATES.get(name, CONTROL), (here - usual).dropna()
         words.append(f"{name} {difference(axes[0], here, y, line, '', '{:.3f}')}, {len(here)} models")
         if name != USUAL:
-            said = difference(axes[1], gap, names.index(name) - (y > names.index(USUAL)), line, "", "{:+.3f}")
+            said = difference(axes[1], gap, names.index(name) - (y > names.index(USUAL)), line, "", "{:+z.3f}")
             words.append(f"{name} − {USUAL} {said or 'unknown'}, {len(gap)} pairs")
     axes[0].axvline(usual.mean(), color=RIVAL.color, linewidth=1.2, zorder=1, label=f"mean, {USUAL}")
     axes[1].axvline(0, color=BLACK, linewidth=1, zorder=1)
@@ -241,7 +243,7 @@ def gates(rows: pd.DataFrame, smallest: float | None = None, design: str = "main
 
 @picture
 def optimisers(rows: pd.DataFrame) -> tuple[Figure, str]:
-    """Which share of neurons is silent, and how often others fire, over steps, with AdamW and with SGD.
+    """Which share of neurons is silent, and how often they fire, over steps, with AdamW and with SGD.
 
     Args:
         rows: of `real_text`, all: of design "optimizer", and main ones of the same width; the mean over layers.
@@ -256,33 +258,34 @@ def optimisers(rows: pd.DataFrame) -> tuple[Figure, str]:
     words = []
     for column, (name, _, here) in zip(grid.T, panels, strict=True):
         for (optimizer, one), line in zip(here.groupby("optimizer"), LINES[2:], strict=False):
-            for ax, share in zip(column, ("silent", "active"), strict=True):
-                series(ax, one, share, "at", line, str(optimizer))
-                means = means_by(one, share, "step")
-                words.append(f"{name}, {optimizer}, {share}: {_path(means)}")
+            for ax, share in zip(column, NEURONS, strict=True):
+                series(ax, one, share, "at", line, str(optimizer), within=(0, 1))
+                words.append(f"{name}, {optimizer}, {share}: {_path(means_by(one, share, 'step'))}")
         column[0].set_title(name)
         column[1].set(xscale="log", xlabel="training steps + 1")
-    for row, label in zip(grid, ("share of neurons\nthat never fire", "share of symbols\non which a neuron fires")):
+    for row, label in zip(grid, NEURONS.values(), strict=True):
         row[0].set(ylabel=label, ylim=(0, None))
-    marks.legend(figure, grid.flat)
+    marks.legend(figure, list(grid.flat))
     return figure, marks.alt(f"neurons of models of width {width} over training steps, mean over layers", words)
 
 
 # ---- rows and words --------------------------------------------------------------------------------------------------
 
 
-def _larger(rows: pd.DataFrame | None) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Trained larger models of text by what they learned from, with a label; loops and sources are left out."""
+def _larger(rows: pd.DataFrame | None) -> Iterator[tuple[str, Line, pd.DataFrame]]:
+    """Trained larger models of text by what they learned from, with a label and a line; without loops."""
     if rows is None or not len(rows):
         return
     found = select(rows, {"kind": "model", "final": True, "origin": "text"})
     found = found[found["arm"].isna()] if "arm" in found else found
     for (name, steps), here in found.groupby(["regime", "steps"], sort=False):
-        times = round(steps / found["steps"].min())
-        yield f"{name}, {times} times as long" if times > 1 else str(name), here
+        times, line = round(steps / found["steps"].min()), REGIMES[str(name)]._replace(linestyle="")
+        label = f"{name}, {times} times as long" if times > 1 else str(name)
+        yield label, line._replace(marker="D") if times > 1 else line, here
 
 
 def _path(means: pd.DataFrame) -> str:
     """The first, the highest and the last of means."""
-    mean, top = means["mean"], means["mean"].idxmax()
-    return f"{mean.iloc[0]:.3f} untrained, at most {mean[top]:.3f} at step {top:g}, {mean.iloc[-1]:.3f} in the end"
+    mean = means["mean"].to_numpy()
+    top = int(mean.argmax())
+    return f"{mean[0]:.3f} untrained, at most {mean[top]:.3f} at step {means.index[top]:g}, {mean[-1]:.3f} in the end"
