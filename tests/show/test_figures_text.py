@@ -130,7 +130,7 @@ def test_coverage_counts_all_intervals_and_those_that_are_drawn() -> None:
     found = {"narrow": Interval(middle, torch.full((4,), 1.5)), "wide": Interval(middle, torch.full((4,), 10.0))}
     picture = figures_source.coverage(found, 1.0, shown=3)
     assert picture.alt == (
-        "95 % intervals of an entropy of 1.000 nats a symbol. narrow: 3 of 4 hold it (75.0%), 1.5 on either side on "
+        "95 % intervals of an entropy of 1.000 nats a text. narrow: 3 of 4 hold it (75.0%), 1.5 on either side on "
         "average; of 3 drawn 0 miss; wide: 4 of 4 hold it (100.0%), 10 on either side on average; of 3 drawn 0 miss."
     )
     assert "of 4 drawn 1 miss; wide" in alt(figures_source.coverage, found, 1.0)
@@ -169,9 +169,11 @@ def test_the_widest_are_followed_by_symbols_seen_from_the_first_update_on(source
     assert "width 128" in text
     lines = told(text)
     assert len(lines) == 6
-    assert lines[0].startswith("fresh, cross-entropy: +0.435 (+0.410 to +0.460) at 5,120 symbols, +0.035")
-    assert lines[4].startswith("finite, forced entropy: +0.125 (+0.125 to +0.125) at 5,120 symbols, -0.275")
-    assert "finite, cross-entropy of what was learned from: +0.235" in lines[5]
+    assert lines[0].startswith("fresh, cross-entropy, new windows: +0.435 (+0.410 to +0.460) at 5,120 symbols, +0.035")
+    assert lines[4].startswith(
+        "finite, forced entropy, new windows: +0.125 (+0.125 to +0.125) at 5,120 symbols, -0.275"
+    )
+    assert "finite, cross-entropy, what was learned from: +0.235" in lines[5]
     assert " 0 symbols" not in text
 
 

@@ -36,13 +36,16 @@ TERMS = {
 
 
 @picture
-def coverage(intervals: Mapping[str, Interval], exact: float, shown: int = 60) -> tuple[Figure, str]:
+def coverage(
+    intervals: Mapping[str, Interval], exact: float, shown: int = 60, unit: str = "nats a text"
+) -> tuple[Figure, str]:
     """Simulated 95 % intervals of an entropy, the lowest first, and those that miss it; a panel a kind of estimate.
 
     Args:
-        intervals: by estimate, (n) of it, nats a symbol, each from texts of its own.
+        intervals: by estimate, (n) of it, each from texts of its own.
         exact: the entropy.
         shown: how many of them are drawn, the first ones; the words tell of all.
+        unit: of the entropy.
 
     Raises:
         ValueError: without intervals.
@@ -60,14 +63,14 @@ def coverage(intervals: Mapping[str, Interval], exact: float, shown: int = 60) -
             ax.errorbar(at, mean, yerr=half, fmt=line.marker, color=line.color, markersize=2.5 if hit else 6,
                         elinewidth=1 if hit else 2.4, label=label)  # fmt: skip
         ax.axhline(exact, color=BLACK, linewidth=1, label="exact")
-        ax.set(title=name, ylabel=f"entropy\n({UNIT})")
+        ax.set(title=name, ylabel=f"entropy\n({unit})")
         words.append(
             f"{name}: {int(holds.sum())} of {n} hold it ({holds.mean():.1%}), {float(found.half.mean()):.3g} on "
             f"either side on average; of {len(order)} drawn {int((~holds[order]).sum())} miss"
         )
     axes[-1].set_xlabel("simulated intervals, by their middle")
     marks.legend(figure, axes)
-    return figure, f"95 % intervals of an entropy of {exact:.3f} {UNIT}. {'; '.join(words)}."
+    return figure, f"95 % intervals of an entropy of {exact:.3f} {unit}. {'; '.join(words)}."
 
 
 @picture
@@ -137,8 +140,8 @@ def on_the_way(rows: pd.DataFrame) -> tuple[Figure, str]:
         rows: of `known_source`, all.
     """
     lines = {
-        "cross_entropy": ("cross-entropy", CROSS), "forced": ("forced entropy", FORCED),
-        "loss": ("cross-entropy of what was learned from", LOSS),
+        "cross_entropy": ("cross-entropy, new windows", CROSS), "forced": ("forced entropy, new windows", FORCED),
+        "loss": ("cross-entropy, what was learned from", LOSS),
     }  # fmt: skip
     here = widest(select(rows, {"kind": "model", "main": True}))
     here = here[here["step"] > 0]
@@ -153,7 +156,6 @@ def on_the_way(rows: pd.DataFrame) -> tuple[Figure, str]:
             told = series(ax, found, column, "at", line, label, where="{:,.0f} symbols", spread=1.06 ** (i - 1))
             words.append(f"{name}, {label}: {told}")
         ax.set(title=name, ylabel=f"above H(p)\n({UNIT})", xscale="log")
-        signed_log(ax)
     axes[-1].set_xlabel("symbols seen")
     marks.legend(figure, axes, ncols=2)
     what = f"entropies less the source's, {UNIT}, by symbols seen, width {here['d_model'].max()}"
