@@ -1,0 +1,136 @@
+"""Words that must not outlive the ledger: findings as sentences, and a notice where prose was written for others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import pandas as pd
+from IPython.display import HTML
+
+from entropylens.results.claims import VERDICTS, combine, in_words, judge
+from entropylens.results.ledger import Entry
+from entropylens.results.registry import Rule
+from entropylens.results.statistics import Interval
+from entropylens.show.claims import MARKS
+from entropylens.show.figures import listing
+
+
+def in_a_sentence(entry: Entry) -> str:
+    """What was measured, and beside which size; a sentence without a full stop that suits any verdict."""
+    verdict, rule = entry.verdict, entry.claim.rule
+    if verdict is None or rule is None:
+        return "no rows are published yet, and so nothing is known"
+    told = [_effect(verdict.effect, rule, rule.primary)]
+    if verdict.second is not None and rule.second is not None:
+        told.append(_effect(verdict.second, rule, rule.second))
+    size = f"{rule.smallest_effect:g} {rule.unit}"
+    asked = f"more than {size} was asked for" if rule.test == "rate" else f"the smallest effect of interest is {size}"
+    return f"{'; '.join(told)}; {asked}"
+
+
+def _effect(effect: Interval, rule: Rule, condition: Mapping[str, object]) -> str:
+    low, mean, high = (_number(value, rule) for value in (effect.low, effect.mean, effect.high))
+    interval = "in every seed" if effect.low == effect.high else f"[{low}, {high}]"
+    return f"{mean} {interval} with {in_words(condition)}"
+
+
+def _number(value: float, rule: Rule) -> str:
+    """Two digits of the smallest effect's size, and no minus in front of a zero."""
+    digits = 1 - math.floor(math.log10(rule.smallest_effect))
+    value = round(value, digits) or 0.0  # −0.0 is falsy, too
+    return (f"{value:.{digits}f}" if rule.test == "rate" else f"{value:+.{digits}f}").replace("-", "−")
+
+
+def numbers(entries: Sequence[Entry]) -> dict[str, str]:
+    """For `prose.tell`: of LE-q4 its verdict as `LE_q4`, and what was measured as `LE_q4_found`."""
+    found = {}
+    for entry in entries:
+        name = entry.claim.id.replace("-", "_")
+        found |= {name: entry.word, f"{name}_found": in_a_sentence(entry)}
+    return found
+
+
+def written_for(entries: Sequence[Entry], verdicts: Mapping[str, str]) -> HTML:
+    """A notice: whether the ledger still has the verdicts that a page's prose was written for.
+
+    Args:
+        entries: of the ledger.
+        verdicts: for each verdict the ids of the claims that had it, separated by spaces.
+
+    Raises:
+        ValueError: naming what is no verdict, or no claim.
+    """
+    now = {entry.claim.id: entry.word for entry in entries}
+    then = {name: word for word, names in verdicts.items() for name in names.split()}
+    if unknown := (set(verdicts) - set(VERDICTS)) | (set(then) - set(now)):
+        choices = f"verdicts are {', '.join(VERDICTS)}, and claims {', '.join(now)}"
+        raise ValueError(f"no verdict and no claim: {', '.join(sorted(unknown))}; {choices}")
+    changed = [f"{name} was {word} and is {now[name]}" for name, word in then.items() if now[name] != word]
+    if changed:
+        told = f"The prose below was written for other verdicts: {escape(listing(changed))}. Trust the ledger."
+        return _box("warning", "Older than the ledger", told)
+    return _box("tip", "As the ledger stands", f"The words below fit the verdicts of all {len(then)} claims they name.")
+
+
+def _box(kind: str, title: str, body: str) -> HTML:
+    title = f'<p class="admonition-title">{title}</p>'
+    return HTML(f'<div class="admonition {kind}">{title}<p>{body}</p></div>')  # type: ignore[no-untyped-call]
+
+
+def findings(entries: Sequence[Entry], ids: str, caption: str) -> HTML:
+    """A table of claims with what was measured and the verdict, grouped as `ids`, separated by spaces, are.
+
+    Raises:
+        ValueError: naming an id that is not in the ledger.
+    """
+    known = {entry.claim.id: entry for entry in entries}
+    if unknown := [name for name in ids.split() if name not in known]:
+        raise ValueError(f"no claim {', '.join(unknown)}; there are {', '.join(known)}")
+    heads = ("Claim", "What we measured", "Verdict")
+    rows = "".join(_row(known[name], heads) for name in ids.split())
+    top = "".join(f'<th role="columnheader" scope="col">{head}</th>' for head in heads)
+    return HTML(  # type: ignore[no-untyped-call]
+        f'<table class="ledger" role="table"><caption>{escape(caption)}</caption><thead role="rowgroup">'
+        f'<tr role="row">{top}</tr></thead><tbody role="rowgroup">{rows}</tbody></table>'
+    )
+
+
+def _row(entry: Entry, heads: Sequence[str]) -> str:
+    claim, verdict = entry.claim, entry.verdict
+    unit = f" ({claim.rule.unit})" if claim.rule else ""
+    notes = [verdict.condition, verdict.finding, *entry.warnings] if verdict else []
+    told = "".join(f"<p>{escape(note)}</p>" for note in notes if note)
+    number = (claim.chapter or "").partition("_")[0].lstrip("0")
+    link = f'<p><a href="{escape(claim.chapter)}.ipynb">chapter {number}</a></p>' if claim.chapter else ""
+    cells = (
+        f"<b>{escape(claim.id)}</b> {escape(claim.claim)}",
+        escape(in_a_sentence(entry) + unit),
+        f'<strong class="verdict">{MARKS[entry.word]} {entry.word}</strong>{told}{link}',
+    )
+    body = "".join(
+        f'<td role="cell"><span class="head" aria-hidden="true">{head}</span><div>{cell}</div></td>'
+        for head, cell in zip(heads, cells, strict=True)
+    )
+    return f'<tr role="row" class="{entry.word}">{body}</tr>'
+
+
+def rescaled(entry: Entry, factor: float) -> str:
+    """The verdict with another smallest effect, `factor` times the rule's; a rate's and an untested one's stay."""
+    verdict, rule = entry.verdict, entry.claim.rule
+    if verdict is None or rule is None or rule.test != "mean":
+        return entry.word
+    words = [judge(e, factor * rule.smallest_effect) for e in (verdict.effect, verdict.second) if e is not None]
+    return combine(*words) if len(words) > 1 else words[0]
+
+
+def sensitivity(entries: Sequence[Entry], factors: Sequence[float]) -> pd.DataFrame:
+    """How many verdicts of each kind there would be, and whose would change, for multiples of the smallest effects."""
+    table = {}
+    for factor in factors:
+        words = {entry.claim.id: rescaled(entry, factor) for entry in entries}
+        counts = {word: list(words.values()).count(word) for word in VERDICTS}
+        flips = [entry.claim.id for entry in entries if words[entry.claim.id] != entry.word]
+        table[f"× {factor:g}"] = counts | {"other than now": ", ".join(flips) or "–"}
+    return pd.DataFrame(table).T
