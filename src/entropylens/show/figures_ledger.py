@@ -19,8 +19,8 @@ VERDICT_LINES = {
     "supported": Line(GREEN, "o", "-"),
     "depends": Line(BLUE, "D", "-"),
     "inconclusive": Line(ORANGE, "s", "-"),
-    "refuted": Line(RED, "X", "-"),
-    "untested": Line(PURPLE, "v", "-"),
+    "refuted": Line(RED, "v", "-"),
+    "untested": Line(PURPLE, "P", "-"),
 }
 """In the order in which they stand; each with a marker of its own."""
 
@@ -102,8 +102,8 @@ def _draw(ax: Axes, entry: Entry, y: float) -> str:
         return _note(ax, y, "no published rows yet", name)
     e = verdict.effect
     if rule.test == "rate":
-        share = f"a share, {e.mean:.2f} [{e.low:.2f}, {e.high:.2f}]; asked: {rule.smallest_effect:g}"
-        return _note(ax, y, share, name)
+        shares = [f"{x.mean:.2f} [{x.low:.2f}, {x.high:.2f}]" for x in (e, verdict.second) if x is not None]
+        return _note(ax, y, f"share {'; second '.join(shares)}; asked: {rule.smallest_effect:g}", name)
     line = VERDICT_LINES[entry.word]
     told = [_mark(ax, e, rule.smallest_effect, y - 0.14 * (verdict.second is not None), line, line.color)]
     if verdict.second is not None:
@@ -112,7 +112,10 @@ def _draw(ax: Axes, entry: Entry, y: float) -> str:
 
 
 def _note(ax: Axes, y: float, words: str, name: str) -> str:
-    ax.annotate(words, (0.015, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="0.25")
+    plain = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+    ax.annotate(
+        words, (0.015, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.8, color="0.2", bbox=plain
+    )
     return f"{name} {words}"
 
 

@@ -39,13 +39,14 @@ def _effect(effect: Interval, rule: Rule, condition: Mapping[str, object]) -> st
 def _number(value: float, rule: Rule) -> str:
     """Two digits of the smallest effect's size, and no minus in front of a zero."""
     digits = 1 - math.floor(math.log10(rule.smallest_effect))
-    value = round(value, digits) or 0.0  # −0.0 is falsy, too
-    return (f"{value:.{digits}f}" if rule.test == "rate" else f"{value:+.{digits}f}").replace("-", "−")
+    value = round(value, digits)
+    signed = rule.test != "rate" and value != 0
+    return (f"{value:+.{digits}f}" if signed else f"{abs(value):.{digits}f}").replace("-", "−")
 
 
 def numbers(entries: Sequence[Entry]) -> dict[str, str]:
     """For `prose.tell`: of LE-q4 its verdict as `LE_q4`, and what was measured as `LE_q4_found`."""
-    found = {}
+    found: dict[str, str] = {}
     for entry in entries:
         name = entry.claim.id.replace("-", "_")
         found |= {name: entry.word, f"{name}_found": in_a_sentence(entry)}
@@ -123,6 +124,20 @@ def rescaled(entry: Entry, factor: float) -> str:
         return entry.word
     words = [judge(e, factor * rule.smallest_effect) for e in (verdict.effect, verdict.second) if e is not None]
     return combine(*words) if len(words) > 1 else words[0]
+
+
+def seeds_to_decide(entry: Entry) -> int | None:
+    """About how many seeds would decide an inconclusive mean, if it and the scatter over seeds stay what they are.
+
+    An interval's half width goes with 1/√n, and has to shrink to the distance from the smallest effect of interest.
+    None where there is nothing to decide, or the mean lies right on it.
+    """
+    verdict, rule = entry.verdict, entry.claim.rule
+    if verdict is None or rule is None or entry.word != "inconclusive" or rule.test != "mean":
+        return None
+    e = verdict.effect
+    distance = abs(e.mean - rule.smallest_effect)
+    return math.ceil(e.n * ((e.high - e.low) / 2 / distance) ** 2) if distance else None
 
 
 def sensitivity(entries: Sequence[Entry], factors: Sequence[float]) -> pd.DataFrame:
