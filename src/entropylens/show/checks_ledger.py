@@ -67,7 +67,7 @@ def check_range(answer: Callable[[float, float, float], tuple[float, float]]) ->
         mistakes: dict[str, Tensor | float] = {
             "These are sizes. Divide them by the smallest effect to get factors.":
                 torch.tensor(right).double() * smallest,
-            "Those are the interval's ends. A supported verdict bears any smaller size, a refuted one any larger; and no "
+            "Those are the interval's ends. A supported verdict bears any smaller size, a refuted one any larger; no "
             "factor is below 0.":
                 torch.tensor([low / smallest, high / smallest]).double(),
         }  # fmt: skip
