@@ -25,8 +25,9 @@ def in_a_sentence(entry: Entry) -> str:
     told = [_effect(verdict.effect, rule, rule.primary)]
     if verdict.second is not None and rule.second is not None:
         told.append(_effect(verdict.second, rule, rule.second))
-    size = f"{rule.smallest_effect:g} {rule.unit}"
-    asked = f"more than {size} was asked for" if rule.test == "rate" else f"the smallest effect of interest is {size}"
+    asked = f"{rule.unit} above {rule.smallest_effect:g} was asked for"
+    if rule.test != "rate":
+        asked = f"the smallest effect of interest is {rule.smallest_effect:g} {rule.unit}"
     return f"{'; '.join(told)}; {asked}"
 
 
@@ -70,9 +71,10 @@ def written_for(entries: Sequence[Entry], verdicts: Mapping[str, str]) -> HTML:
         raise ValueError(f"no verdict and no claim: {', '.join(sorted(unknown))}; {choices}")
     changed = [f"{name} was {word} and is {now[name]}" for name, word in then.items() if now[name] != word]
     if changed:
-        told = f"The prose below was written for other verdicts: {escape(listing(changed))}. Trust the ledger."
+        told = f"The prose on this page was written for other verdicts: {escape(listing(changed))}. Trust the ledger."
         return _box("warning", "Older than the ledger", told)
-    return _box("tip", "As the ledger stands", f"The words below fit the verdicts of all {len(then)} claims they name.")
+    told = f"The prose on this page fits the verdicts of all {len(then)} claims that it was written for."
+    return _box("tip", "As the ledger stands", told)
 
 
 def _box(kind: str, title: str, body: str) -> HTML:
@@ -100,14 +102,13 @@ def findings(entries: Sequence[Entry], ids: str, caption: str) -> HTML:
 
 def _row(entry: Entry, heads: Sequence[str]) -> str:
     claim, verdict = entry.claim, entry.verdict
-    unit = f" ({claim.rule.unit})" if claim.rule else ""
     notes = [verdict.condition, verdict.finding, *entry.warnings] if verdict else []
     told = "".join(f"<p>{escape(note)}</p>" for note in notes if note)
     number = (claim.chapter or "").partition("_")[0].lstrip("0")
     link = f'<p><a href="{escape(claim.chapter)}.ipynb">chapter {number}</a></p>' if claim.chapter else ""
     cells = (
         f"<b>{escape(claim.id)}</b> {escape(claim.claim)}",
-        escape(in_a_sentence(entry) + unit),
+        escape(in_a_sentence(entry)),
         f'<strong class="verdict">{MARKS[entry.word]} {entry.word}</strong>{told}{link}',
     )
     body = "".join(
@@ -140,12 +141,17 @@ def seeds_to_decide(entry: Entry) -> int | None:
     return math.ceil(e.n * ((e.high - e.low) / 2 / distance) ** 2) if distance else None
 
 
+def turned(entries: Sequence[Entry], factor: float) -> list[str]:
+    """Ids of the claims whose verdict would be another one with `factor` times the smallest effect."""
+    return [entry.claim.id for entry in entries if rescaled(entry, factor) != entry.word]
+
+
 def sensitivity(entries: Sequence[Entry], factors: Sequence[float]) -> pd.DataFrame:
-    """How many verdicts of each kind there would be, and whose would change, for multiples of the smallest effects."""
+    """How many verdicts of each kind there would be for multiples of the smallest effects, and how many turn."""
     table = {}
     for factor in factors:
-        words = {entry.claim.id: rescaled(entry, factor) for entry in entries}
-        counts = {word: list(words.values()).count(word) for word in VERDICTS}
-        flips = [entry.claim.id for entry in entries if words[entry.claim.id] != entry.word]
-        table[f"× {factor:g}"] = counts | {"other than now": ", ".join(flips) or "–"}
+        words = [rescaled(entry, factor) for entry in entries]
+        table[f"× {factor:g}"] = {word: words.count(word) for word in VERDICTS} | {
+            "turned": len(turned(entries, factor))
+        }
     return pd.DataFrame(table).T
