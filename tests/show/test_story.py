@@ -38,7 +38,7 @@ def test_a_sentence_tells_both_conditions_and_what_would_matter() -> None:
 
 def test_a_rate_has_no_sign_a_zero_no_minus_and_no_scatter_no_interval() -> None:
     rate = story.in_a_sentence(entry("refuted", interval(0.0, 0.31), test="rate", smallest_effect=0.5, second=None))
-    assert rate == "0.15 [0.00, 0.31] with data = fresh; nats above 0.5 was asked for"
+    assert rate == "0.15 [0.00, 0.31] with data = fresh; asked for: nats above 0.5"
     assert story.in_a_sentence(entry("refuted", interval(-1e-5, -1e-5))).startswith("0.000 in every seed with")
 
 
@@ -84,7 +84,7 @@ def test_rescaling_combines_conditions_and_leaves_rates_alone() -> None:
     assert story.rescaled(Entry(CLAIM), 2) == "untested"
     assert [story.turned([one], factor) for factor in (1, 4)] == [[], ["X-1"]]
     table = story.sensitivity([one], (1, 4))
-    assert table.loc["× 4", ["supported", "depends", "turned"]].tolist() == [0, 1, 1]
+    assert table.iloc[1][["supported", "depends", "turned"]].to_numpy().tolist() == [0, 1, 1]
 
 
 def test_so_many_seeds_shrink_the_interval_to_the_distance() -> None:

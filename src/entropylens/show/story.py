@@ -19,16 +19,19 @@ from entropylens.show.figures import listing
 
 def in_a_sentence(entry: Entry) -> str:
     """What was measured, and beside which size; a sentence without a full stop that suits any verdict."""
+    return "; ".join(_parts(entry))
+
+
+def _parts(entry: Entry) -> list[str]:
     verdict, rule = entry.verdict, entry.claim.rule
     if verdict is None or rule is None:
-        return "no rows are published yet, and so nothing is known"
+        return ["no rows are published yet, and so nothing is known"]
     told = [_effect(verdict.effect, rule, rule.primary)]
     if verdict.second is not None and rule.second is not None:
         told.append(_effect(verdict.second, rule, rule.second))
-    asked = f"{rule.unit} above {rule.smallest_effect:g} was asked for"
-    if rule.test != "rate":
-        asked = f"the smallest effect of interest is {rule.smallest_effect:g} {rule.unit}"
-    return f"{'; '.join(told)}; {asked}"
+    if rule.test == "rate":
+        return [*told, f"asked for: {rule.unit} above {rule.smallest_effect:g}"]
+    return [*told, f"the smallest effect of interest is {rule.smallest_effect:g} {rule.unit}"]
 
 
 def _effect(effect: Interval, rule: Rule, condition: Mapping[str, object]) -> str:
@@ -108,7 +111,7 @@ def _row(entry: Entry, heads: Sequence[str]) -> str:
     link = f'<p><a href="{escape(claim.chapter)}.ipynb">chapter {number}</a></p>' if claim.chapter else ""
     cells = (
         f"<b>{escape(claim.id)}</b> {escape(claim.claim)}",
-        escape(in_a_sentence(entry)),
+        "".join(f"<p>{escape(part)}</p>" for part in _parts(entry)),
         f'<strong class="verdict">{MARKS[entry.word]} {entry.word}</strong>{told}{link}',
     )
     body = "".join(
@@ -151,7 +154,6 @@ def sensitivity(entries: Sequence[Entry], factors: Sequence[float]) -> pd.DataFr
     table = {}
     for factor in factors:
         words = [rescaled(entry, factor) for entry in entries]
-        table[f"× {factor:g}"] = {word: words.count(word) for word in VERDICTS} | {
-            "turned": len(turned(entries, factor))
-        }
+        counts = {word: words.count(word) for word in VERDICTS if word != "untested"}
+        table[f"×\u00a0{factor:g}"] = counts | {"turned": len(turned(entries, factor))}
     return pd.DataFrame(table).T
