@@ -32,7 +32,7 @@ def test_a_sentence_tells_both_conditions_and_what_would_matter() -> None:
     found = story.in_a_sentence(entry("depends", interval(-0.0301, -0.01), interval(0.1, 0.2)))
     assert found == (
         "−0.020 [−0.030, −0.010] with data = fresh; +0.150 [+0.100, +0.200] with data = sample; "
-        "the smallest effect of interest is 0.02 nats"
+        "from 0.02 nats on it would matter"
     )
 
 

@@ -31,7 +31,7 @@ def _parts(entry: Entry) -> list[str]:
         told.append(_effect(verdict.second, rule, rule.second))
     if rule.test == "rate":
         return [*told, f"asked for: {rule.unit} above {rule.smallest_effect:g}"]
-    return [*told, f"the smallest effect of interest is {rule.smallest_effect:g} {rule.unit}"]
+    return [*told, f"from {rule.smallest_effect:g} {rule.unit} on it would matter"]
 
 
 def _effect(effect: Interval, rule: Rule, condition: Mapping[str, object]) -> str:
@@ -94,9 +94,11 @@ def findings(entries: Sequence[Entry], ids: str, caption: str) -> HTML:
     known = {entry.claim.id: entry for entry in entries}
     if unknown := [name for name in ids.split() if name not in known]:
         raise ValueError(f"no claim {', '.join(unknown)}; there are {', '.join(known)}")
-    heads = ("Claim", "What we measured", "Verdict")
-    rows = "".join(_row(known[name], heads) for name in ids.split())
-    top = "".join(f'<th role="columnheader" scope="col">{head}</th>' for head in heads)
+    heads = {"Claim": 30, "What we measured": 43, "Verdict": 27}  # and their widths in percent
+    rows = "".join(_row(known[name], list(heads)) for name in ids.split())
+    top = "".join(
+        f'<th role="columnheader" scope="col" style="width: {width}%">{head}</th>' for head, width in heads.items()
+    )
     return HTML(  # type: ignore[no-untyped-call]
         f'<table class="ledger" role="table"><caption>{escape(caption)}</caption><thead role="rowgroup">'
         f'<tr role="row">{top}</tr></thead><tbody role="rowgroup">{rows}</tbody></table>'
