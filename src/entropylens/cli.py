@@ -123,7 +123,7 @@ def compute(
         _at_least_one("--jobs", jobs)
     for name in experiments:
         check_choice("experiment", name, tuple(EXPERIMENTS))
-    for name in experiments or _here(project.root, device if profile == "full" else "cuda"):
+    for name in experiments or _here(project.root, device, everything=profile != "full"):
         order = Order(project.root, EXPERIMENTS[name], profile, device, fresh)
         click.echo(plan(order))
         if not dry_run:
@@ -315,8 +315,8 @@ def _need_a_gpu() -> None:
         raise BadInput("--device cuda: PyTorch sees no GPU here; choose from: auto, cpu")
 
 
-def _here(root: Path, device: str) -> list[str]:
-    """All experiments but those whose rows were made on a GPU, if this is not to run on one: they would take days."""
+def _here(root: Path, device: str, *, everything: bool = False) -> list[str]:
+    """All experiments; but not those whose rows were made on a GPU, if there is none: their full profile takes days."""
     from entropylens.experiments import EXPERIMENTS
     from entropylens.results.verify import device_of
     from entropylens.training.population import pick_device
@@ -324,7 +324,7 @@ def _here(root: Path, device: str) -> list[str]:
     left_out = [
         name
         for name, experiment in EXPERIMENTS.items()
-        if pick_device(device) != "cuda" and device_of(root, experiment) == "cuda"
+        if not everything and pick_device(device) != "cuda" and device_of(root, experiment) == "cuda"
     ]
     for name in left_out:
         click.echo(f"{name}: left out, its rows were made on a GPU; name it to compute it on this processor")

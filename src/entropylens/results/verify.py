@@ -23,7 +23,7 @@ from entropylens.experiments.experiment import Experiment
 from entropylens.results.beside import resolve_commit, rows_of
 from entropylens.results.claims import decide, load_claims
 from entropylens.results.files import write_atomically
-from entropylens.results.reference import Reference, load_reference
+from entropylens.results.reference import ForeignFileError, Reference, load_reference
 from entropylens.results.store import Rows
 from entropylens.results.sweep import Task, compute, measuring_code, tasks
 from entropylens.training.population import pick_device
@@ -113,8 +113,11 @@ def verify(
 
 
 def device_of(root: Path, experiment: Experiment) -> str:
-    """Where the published rows of an experiment were made, `cpu` or `cuda`; where nothing is published, `cpu`."""
-    reference = load_reference(root, experiment.name)
+    """Where the published rows of an experiment were made, `cpu` or `cuda`; without any that can be read, `cpu`."""
+    try:
+        reference = load_reference(root, experiment.name)
+    except ForeignFileError:
+        return "cpu"
     records = reference.provenance["populations"].values() if reference else ()
     return "cuda" if any(record["device"] == "cuda" for record in records) else "cpu"
 
