@@ -82,7 +82,7 @@ def _populations(rows: pd.DataFrame, seeds: int) -> Iterator[tuple[tuple[int, ..
         yield (list(ORIGINS).index(str(origin)), finite, *size), {
             "of": ORIGINS[str(origin)], "data": data_in_words(first, models), "width": str(int(first["d_model"])),
             "seeds": [str(seed) for seed in known], "steps": snapshots,
-            "source": None if pd.isna(first["source"]) else float(first["source"]),
+            "source": None if pd.isna(first.get("source")) else float(first["source"]),
             "values": [[[_told(x) for x in table.loc[(seed, step)]] for step in snapshots] for seed in known],
         }  # fmt: skip
 
