@@ -48,7 +48,7 @@ def over(
                 artists.append(_mark(ax, x, y, line._replace(marker=marker), run.label))
                 words.append(f"{run.label}: {_place(where, artists[-1])}")
         handles = {artist.get_label(): artist for artist in artists}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower left", title=named)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower left", title=named, alignment="left")
         return figure, f"{alt} {named.capitalize()}: {'; '.join(words)}."
 
     return drawn
@@ -77,5 +77,7 @@ def _mark(ax: Axes, x: ArrayLike, y: ArrayLike, line: Line, label: str) -> Any:
 
 
 def _place(where: str | int, artist: Any) -> str:
+    """The last of its points, in words."""
     x, y = artist.get_xdata()[-1], artist.get_ydata()[-1]
-    return f"{y:.3g} at {x:g}" + (f" in {where}" if isinstance(where, str) else "")
+    told = f"({x:.4g}, {y:.3g})" if np.isfinite([x, y]).all() else "nowhere"
+    return told + (f" in {where}" if isinstance(where, str) else "")
