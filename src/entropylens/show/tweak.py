@@ -1,7 +1,7 @@
 """A panel with which a reader trains with parameters of their own, and sees the result in a published figure.
 
 It needs a kernel. A training runs in a thread of its own, since a button is not heard while a cell, or the callback of
-another button, keeps the kernel's main thread; and in a thread, not in tasks of the kernel's loop, since trainings are
+another button, keeps the kernel at work; and in a thread, not in tasks of the kernel's loop, since trainings are
 plain loops that call back after each step, and a callback can raise `Stopped`, but cannot hand over to a loop. What the
 thread changes in a widget is sent by ipykernel's own output thread, which takes from any.
 
