@@ -140,7 +140,7 @@ class Progress:
         if self._stop.is_set():
             raise Stopped
         self.done += steps
-        if time.monotonic() - self._last >= EVERY:
+        if time.monotonic() - self._last >= EVERY or self.done == self.total:
             self._last = time.monotonic()
             self._told(self)
 
