@@ -236,6 +236,7 @@ def _environment(folder: Path, threads: int) -> dict[str, str]:
         "IPYTHONDIR": str(folder / "ipython"),  # parallel kernels would fight over one history database
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         "ENTROPYLENS_PROGRESS": "0",  # bars inside a notebook would end up in its copy, line by line
+        "ENTROPYLENS_PANELS": "rehearse",  # nobody could press their buttons
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # silences the debugger's start-up warning about frozen modules

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec
@@ -85,6 +86,8 @@ class Picture:
 
 
 P = ParamSpec("P")
+_DRAWING = threading.RLock()
+"""Held while drawing: matplotlib's settings are those of all threads, and a panel draws in one of its own."""
 
 
 def picture(draw: Callable[P, tuple[Figure, str]]) -> Callable[P, Picture]:
@@ -92,7 +95,7 @@ def picture(draw: Callable[P, tuple[Figure, str]]) -> Callable[P, Picture]:
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Picture:
-        with mpl.rc_context(STYLE):
+        with _DRAWING, mpl.rc_context(STYLE):
             figure, alt = draw(*args, **kwargs)
             buffer = io.StringIO()
             figure.savefig(buffer, format="svg", metadata={"Date": None})
