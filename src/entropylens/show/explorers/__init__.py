@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_ENGINE = ("trie_products.js", "trie_model.js", "trie_training.js")
+_ENGINE = tuple(f"trie_{part}.js" for part in ("products", "parts", "model", "distributions", "training"))
 
 
 def source(name: str) -> str:
@@ -19,7 +19,7 @@ def source(name: str) -> str:
 
 
 def engine() -> str:
-    """JavaScript that trains a transformer on the trie, for a page or a Web Worker; `trie_model.js` says what is in it."""
+    """JavaScript that trains a transformer on the trie, for a page or a Web Worker; see `trie_model.js`."""
     return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in _ENGINE)
 
 
