@@ -10,11 +10,17 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
+_ENGINE = tuple(f"trie_{part}.js" for part in ("products", "parts", "model", "distributions", "training"))
 
 
 def source(name: str) -> str:
     """The JavaScript module of an explorer, with what all of them share in front."""
     return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("common.js", name))
+
+
+def engine() -> str:
+    """JavaScript that trains a transformer on the trie, for a page or a Web Worker; see `trie_model.js`."""
+    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in _ENGINE)
 
 
 def style() -> str:
