@@ -148,31 +148,29 @@ def verify(
     beside: str | None,
 ) -> None:
     """Compute random published rows again and compare; exit 1 if they differ."""
-    from entropylens.book.errors import BadInput, BookError
+    from entropylens.book.errors import BookError
     from entropylens.book.project import check_choice
     from entropylens.experiments import EXPERIMENTS
     from entropylens.results.verify import attest
     from entropylens.results.verify import verify as recompute
 
     project = _project()
-    for option, value in (("--sample", sample), ("--jobs", jobs)):
-        if value is not None:
-            _at_least_one(option, value)
-    if budget is not None and not budget > 0:
-        raise BadInput(f"--budget must be above 0, not {budget}")
+    _check_amounts(sample, jobs, budget)
     for name in experiments:
         check_choice("experiment", name, tuple(EXPERIMENTS))
     try:
-        for name in experiments or _here(project.root, "auto"):
-            experiment = EXPERIMENTS[name]
-            how = {"sample": sample, "seed": seed, "jobs": jobs}
-            checks = recompute(project.root, experiment, budget=budget, beside=beside, **how)
+        chosen = [EXPERIMENTS[name] for name in experiments or _here(project.root, "auto")]
+        how = {"sample": sample, "seed": seed, "jobs": jobs}
+        found = recompute(project.root, chosen, budget=budget, beside=beside, **how)
+        for name, checks in found.items():
             for check in checks:
                 click.echo(f"{name} {check}")
-            if attesting:
-                click.echo(f"{name}: attested, code {attest(project.root, experiment, checks)}")
-            elif not all(check.agrees for check in checks):
-                raise BookError(f"{name}: what was computed again differs from what is published")
+        if attesting:
+            for name, checks in found.items():
+                click.echo(f"{name}: attested, code {attest(project.root, EXPERIMENTS[name], checks)}")
+        differing = [name for name, checks in found.items() if not all(check.agrees for check in checks)]
+        if differing and not attesting:
+            raise BookError(f"{', '.join(differing)}: what was computed again differs from what is published")
     except (LookupError, ValueError) as error:
         raise BookError(str(error)) from None
 
@@ -279,6 +277,16 @@ def _project() -> Project:
     from entropylens.book.project import find_project
 
     return find_project(Path.cwd())
+
+
+def _check_amounts(sample: int | None, jobs: int | None, budget: float | None) -> None:
+    from entropylens.book.errors import BadInput
+
+    for option, value in (("--sample", sample), ("--jobs", jobs)):
+        if value is not None:
+            _at_least_one(option, value)
+    if budget is not None and not budget > 0:
+        raise BadInput(f"--budget must be above 0, not {budget}")
 
 
 def _at_least_one(option: str, value: int) -> None:

@@ -89,4 +89,4 @@ def test_what_is_no_commit_or_cannot_be_used_is_named(repository: Path) -> None:
 def test_a_grid_that_lacks_a_population_is_no_witness(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "rows_of", lambda *_: {})
     with pytest.raises(ValueError, match=r"the grid of 'low_entropy' at \w+ lacks some"):
-        verify.verify(repository, EXPERIMENTS["low_entropy"], sample=1, jobs=1, beside="first")
+        verify.verify(repository, [EXPERIMENTS["low_entropy"]], sample=1, jobs=1, beside="first")

@@ -55,6 +55,10 @@ def project(computed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return Path(shutil.copytree(computed, tmp_path / "project"))
 
 
+def _verify(root: Path, **how: Any) -> list[verify.Check]:
+    return verify.verify(root, [EXPERIMENT], **how)[EXPERIMENT.name]
+
+
 def edit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the measure's source had been edited."""
     for module in (sweep, reference, verify):
@@ -107,8 +111,20 @@ def test_what_was_never_published_is_none(tmp_path: Path) -> None:
     assert load_reference(tmp_path, "low_entropy") is None
 
 
+def test_several_experiments_are_verified_at_once_and_told_apart(project: Path) -> None:
+    other = dataclasses.replace(EXPERIMENT, name="other", claims=())
+    execute(Order(project, other, "full", "cpu"), jobs=1)
+    found = verify.verify(project, [other, EXPERIMENT], sample=2, seed=1, jobs=1)
+    assert list(found) == ["other", "low_entropy"]
+    for name, checks in found.items():
+        reference = load_reference(project, name)
+        assert reference is not None
+        assert len({check.population for check in checks} & set(reference.rows["population"])) == len(checks) == 2
+        assert all(check.agrees for check in checks)
+
+
 def test_verify_agrees_with_itself_and_notices_a_changed_number(project: Path) -> None:
-    checks = verify.verify(project, EXPERIMENT, sample=1, jobs=1)
+    checks = _verify(project, sample=1, jobs=1)
     assert [c.agrees for c in checks] == [True]
     assert checks[0].same_platform
     frame = pd.read_csv(project / "results" / "low_entropy.csv")
@@ -117,7 +133,7 @@ def test_verify_agrees_with_itself_and_notices_a_changed_number(project: Path) -
     (project / "results" / "low_entropy.csv").write_text(text)
     record = project / "results" / "low_entropy.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "checksum": reference.digest(text)}))
-    check = verify.verify(project, EXPERIMENT, sample=1, jobs=1)[0]
+    check = _verify(project, sample=1, jobs=1)[0]
     assert not check.agrees
     assert check.difference == pytest.approx(1e-3)
     assert "DIFFERS" in str(check)
@@ -156,7 +172,7 @@ def test_beside_it_does_not_matter_who_made_the_published_rows(project: Path, mo
 
     monkeypatch.setattr(verify, "rows_of", rows_of)
     monkeypatch.setattr(verify, "resolve_commit", lambda commit, _: 40 * commit)
-    checks = verify.verify(project, EXPERIMENT, sample=2, jobs=1, beside="a")
+    checks = _verify(project, sample=2, jobs=1, beside="a")
     assert [(c.agrees, c.same_platform, c.difference) for c in checks] == [(True, True, 0.0)] * 2
     assert "beside aaaaaaaaa): agrees" in str(checks[0])
     assert known == [sweep.measuring_code(EXPERIMENT)]
@@ -165,18 +181,18 @@ def test_beside_it_does_not_matter_who_made_the_published_rows(project: Path, mo
     assert found is not None
     assert found.provenance["attested"]["beside"] == "a" * 40
     added["kl"] = 1e-3
-    differing = verify.verify(project, EXPERIMENT, sample=2, jobs=1, beside="a")
+    differing = _verify(project, sample=2, jobs=1, beside="a")
     assert [c.agrees for c in differing] == [False, False]
     with pytest.raises(ValueError, match="not all agrees"):
         verify.attest(project, EXPERIMENT, differing)
     added.pop("kl")
     added["new"] = 1.0
-    assert verify.verify(project, EXPERIMENT, sample=1, jobs=1, beside="a")[0].difference == np.inf
+    assert _verify(project, sample=1, jobs=1, beside="a")[0].difference == np.inf
 
 
 def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "cpu_model", lambda: "another processor")
-    check = verify.verify(project, EXPERIMENT, sample=1, jobs=1)[0]
+    check = _verify(project, sample=1, jobs=1)[0]
     assert not check.same_platform
     assert check.agrees
     assert not verify.Check("p", 5, False, 1e-9, ("LE-1a",)).agrees
@@ -184,9 +200,9 @@ def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pyt
 
 
 def test_an_attestation_needs_agreement_and_enough_cells(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = verify.verify(project, EXPERIMENT, sample=2, jobs=1)
+    before = _verify(project, sample=2, jobs=1)
     edit_code(monkeypatch)
-    checks = verify.verify(project, EXPERIMENT, sample=2, jobs=1)
+    checks = _verify(project, sample=2, jobs=1)
     few = [verify.Check("p", 2, True, 0.0, ())]
     with pytest.raises(ValueError, match="2 cells were computed again; 10 of 60 are needed"):
         verify.attest(project, EXPERIMENT, few)
@@ -203,7 +219,7 @@ def test_an_attestation_needs_agreement_and_enough_cells(project: Path, monkeypa
 
 def test_verify_without_rows_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="entropylens compute low_entropy --profile full"):
-        verify.verify(tmp_path, EXPERIMENT, sample=1)
+        _verify(tmp_path, sample=1)
 
 
 def test_a_budget_is_filled_at_random_and_never_empty(tmp_path: Path) -> None:
@@ -398,7 +414,7 @@ def test_rows_from_a_gpu_are_not_computed_by_surprise(monkeypatch: pytest.Monkey
     assert verify.device_of(ROOT, larger) == "cuda"
     assert verify.device_of(ROOT, EXPERIMENTS["low_entropy"]) == "cpu"
     with pytest.raises(ValueError, match="'larger_text' were made on a GPU"):
-        verify.verify(ROOT, larger)
+        verify.verify(ROOT, [larger])
     monkeypatch.chdir(ROOT)
     told = CliRunner().invoke(cli, ["compute", "--profile", "full", "--dry-run"])
     assert told.exit_code == 0

@@ -9,6 +9,7 @@ the *code* has changed anything is seen on any machine, if the code that made th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import random
 import tempfile
@@ -67,21 +68,21 @@ class Check:
 
 def verify(
     root: Path,
-    experiment: Experiment,
+    experiments: Sequence[Experiment],
     *,
     sample: int | None = None,
     budget: float | None = None,
     seed: int | None = None,
     jobs: int | None = None,
     beside: str | None = None,
-) -> list[Check]:
-    """Compute random populations again and compare.
+) -> dict[str, list[Check]]:
+    """Compute random populations of each experiment again and compare; all of them at once, so that no core waits.
 
     Args:
         root: of the project.
-        experiment: with published rows.
-        sample: how many populations at most; None takes one, or what the budget allows.
-        budget: core-seconds, as the published populations took them; at least one population is computed.
+        experiments: with published rows.
+        sample: how many populations of each at most; None takes one, or what the budget allows.
+        budget: core-seconds for each, as the published populations took them; at least one population is computed.
         seed: chooses them; None chooses others each time.
         jobs: processes.
         beside: a commit whose code made the published rows, or was attested for them: its rows, computed here and now,
@@ -92,24 +93,43 @@ def verify(
         ValueError: if the commit's code is another one, or does not run; if the rows were made on a GPU, and there is
             none.
     """
-    reference = load_reference(root, experiment.name)
+    references = {experiment.name: _published(root, experiment) for experiment in experiments}
+    commit = resolve_commit(beside, root) if beside is not None else ""
+    with tempfile.TemporaryDirectory() as folder:
+        chosen, theirs = {}, {}
+        for experiment in experiments:
+            name, known = experiment.name, references[experiment.name].provenance["populations"]
+            seconds = {population: record["seconds"] for population, record in known.items()}
+            todo = _published_tasks(root, experiment, references[name], Path(folder))
+            chosen[name] = _choose(todo, seconds, sample, budget, seed)
+            theirs[name] = _beside(commit, root, references[name], name, chosen[name], jobs) if commit else None
+        label = f"verifying {', '.join(chosen) if len(chosen) < 4 else f'{len(chosen)} experiments'}"
+        parts = iter(compute([task for tasks_of in chosen.values() for task in tasks_of], jobs, label=label))
+    checks: dict[str, list[Check]] = {}
+    for experiment in experiments:
+        told = functools.partial(_check, root, experiment, references[experiment.name])
+        found = [told(task, next(parts), theirs[experiment.name]) for task in chosen[experiment.name]]
+        checks[experiment.name] = [dataclasses.replace(check, beside=commit) for check in found]
+    return checks
+
+
+def _published(root: Path, experiment: Experiment) -> Reference:
+    reference, device = load_reference(root, experiment.name), device_of(root, experiment)
     if reference is None:
         raise LookupError(
             f"no published rows of {experiment.name!r}: entropylens compute {experiment.name} --profile full"
         )
-    known, device = reference.provenance["populations"], device_of(root, experiment)
     if device != "cpu" and pick_device("auto") != device:
         raise ValueError(f"the rows of {experiment.name!r} were made on a GPU, which this machine lacks")
-    commit = resolve_commit(beside, root) if beside is not None else ""
-    with tempfile.TemporaryDirectory() as folder:
-        todo = [t for t in tasks(experiment, reference.profile, Path(folder), root, device) if t.population in known]
-        if not todo:
-            raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
-        chosen = _choose(todo, {name: record["seconds"] for name, record in known.items()}, sample, budget, seed)
-        theirs = _beside(commit, root, reference, experiment.name, chosen, jobs) if commit else None
-        parts = compute(chosen, jobs, label=f"verifying {experiment.name}")
-    checks = [_check(root, experiment, reference, t, part, theirs) for t, part in zip(chosen, parts, strict=True)]
-    return [dataclasses.replace(check, beside=commit) for check in checks]
+    return reference
+
+
+def _published_tasks(root: Path, experiment: Experiment, reference: Reference, folder: Path) -> list[Task]:
+    known, device = reference.provenance["populations"], device_of(root, experiment)
+    todo = [t for t in tasks(experiment, reference.profile, folder, root, device) if t.population in known]
+    if not todo:
+        raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
+    return todo
 
 
 def device_of(root: Path, experiment: Experiment) -> str:
