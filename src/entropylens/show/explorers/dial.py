@@ -20,12 +20,12 @@ SIZES = [m * 10**k for k in range(4) for m in (1, 2, 3, 5, 7)] + [10_000]
 """Of samples, about evenly spaced on a logarithmic scale."""
 SAMPLES = 100
 """Samples of one size, numbered from 1; the number is the seed."""
-ENDS = {**{symbol: (0.0, HEAVIEST, 20) for symbol in FIRST}, "dial": (0.0, 1.0, 40)}
+ENDS = {**dict.fromkeys(FIRST, (0.0, HEAVIEST, 20)), "dial": (0.0, 1.0, 40)}
 """Each slider's lowest and highest value, and its steps."""
 
 
 def turned(weights: Sequence[float], dial: float) -> NDArray[np.float64]:
-    """p in proportion to weights raised to β = dial / (1 − dial), (V): from even at 0 to certain at 1, as it is at ½.
+    """Weights to the power β = dial / (1 − dial), normalised, (V): even at 0, as weighed at ½, certain at 1.
 
     What has no weight cannot happen, wherever the dial stands; at 1, equally large weights share.
     """
@@ -35,7 +35,7 @@ def turned(weights: Sequence[float], dial: float) -> NDArray[np.float64]:
 
 
 def uniforms(n: int, seed: int) -> NDArray[np.float64]:
-    """n numbers in [0, 1), the same here and in the page: the generator mulberry32, whose state is 32 bits."""
+    """Numbers in [0, 1), the same here and in the page: the generator mulberry32, whose state is 32 bits."""
     state = np.uint32(seed) + np.arange(1, n + 1, dtype=np.uint32) * np.uint32(0x6D2B79F5)
     z = (state ^ (state >> 15)) * (state | 1)
     z ^= z + (z ^ (z >> 7)) * (z | 61)

@@ -40,7 +40,8 @@ export default {
     const weights = Float32Array.from(mass);
 
     // ---- words ------------------------------------------------------------------------------------------------------
-    const nats = (x) => (x === 0 || x >= 0.0095 ? x.toFixed(3) : x < 1e-6 ? "<0.000001" : Number(x.toPrecision(2)).toFixed(1 - Math.floor(Math.log10(x))));
+    /** Three digits, or two that say something; what 32-bit numbers cannot tell from 0 is 0. */
+    const nats = (x) => (x < 1e-6 ? "0.000" : x >= 0.0095 ? x.toFixed(3) : Number(x.toPrecision(2)).toFixed(1 - Math.floor(Math.log10(x))));
     const share = (x) => (x === 0 ? "0\u00a0%" : x < 0.0095 ? `${Number((100 * x).toPrecision(1))}\u00a0%` : `${Math.round(100 * x)}\u00a0%`);
     const called = (node) => (node ? `“${trie.spell(node)}”` : "the start");
     const likeliest = (of) => of.indexOf(Math.max(...of));
@@ -120,7 +121,7 @@ export default {
         const [p, q] = found[i];
         return [`${trie.spell(trie.parent(each)) || "□"} → ${trie.letter(each)}`, of(p), of(q), surprise(p), surprise(q)];
       });
-      fill(path, "the way here", ["", "p", "q", "−log\u00a0p", "−log\u00a0q"], [...rows, ["product, sum", ...whole.map(nats), ...whole.map(surprise)]]);
+      fill(path, "the way here", ["", "p", "q", "−log\u00a0p", "−log\u00a0q"], [...rows, ["product, sum", ...whole.map((x) => (x > 0 && x < 1e-6 ? x.toExponential(1) : nats(x))), ...whole.map(surprise)]]);
     }
     function drawAttention(node) {
       const way = trie.path(node), rows = [];

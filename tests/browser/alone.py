@@ -1,0 +1,27 @@
+"""A page as the book's are, with nothing but one explorer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from anywidget import AnyWidget
+from ipywidgets.embed import dependency_state, embed_data
+
+from tests.conftest import ROOT
+
+
+def page_of(explorer: AnyWidget, folder: Path) -> Path:
+    """Write the page into a folder; returns where."""
+    state = dependency_state([explorer], drop_defaults=False)
+    data = embed_data(views=[explorer], state=state, drop_defaults=False)
+    kind, script = "application/vnd.jupyter.widget", (ROOT / "book" / "_static" / "explorers.js").read_text()
+    texts = [json.dumps(x).replace("</", r"<\/") for x in (data["manager_state"], data["view_specs"][0])]
+    page = folder / "page.html"
+    page.write_text(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        "<style>[data-theme=dark] { color: #ddd; background: #111 }</style><body>"
+        f'<script type="{kind}-state+json">{texts[0]}</script><script type="{kind}-view+json">{texts[1]}</script>'
+        f"<script>{script}</script></body></html>"
+    )
+    return page
