@@ -78,6 +78,7 @@ def test_python_may_choose_and_nonsense_is_refused(explorer: TrieExplorer) -> No
         with pytest.raises(traitlets.TraitError, match=f"no {next(iter(wrong))} = .*; choose from"):
             explorer.selected = wrong  # type: ignore[assignment]
     explorer.selected = start
+    assert repr(explorer) == "Explorer (needs JavaScript) of one model on the trie, at “bda”"
 
 
 def test_it_stays_small(explorer: TrieExplorer) -> None:

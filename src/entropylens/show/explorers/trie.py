@@ -61,6 +61,10 @@ class TrieExplorer(anywidget.AnyWidget):
                 raise traitlets.TraitError(f"no {key} = {value}; choose from {choices}")
         return {**self.selected, **proposal["value"]}
 
+    def __repr__(self) -> str:
+        """What is told where widgets cannot be shown."""
+        return f"Explorer (needs JavaScript) of one model on the trie, at “{self.selected['at']}”"
+
 
 def trie_explorer(
     language: Language,
