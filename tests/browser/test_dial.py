@@ -208,4 +208,6 @@ def test_it_lives_in_chapter_1(browser: Browser, base_url: str) -> None:
         slider(page, "weight of b").focus()
         page.keyboard.press("ArrowRight")
         expect(told(page)).not_to_have_text(before)
+        tables = page.locator(".explorer table")
+        assert tables.evaluate_all("all => all.filter(x => x.scrollWidth > x.clientWidth).length") == 0
         assert page.evaluate("document.documentElement.scrollWidth") <= _SMALL["width"]

@@ -147,7 +147,7 @@ def test_attention_and_neurons_are_the_model_s(page: Page, address: str, inside:
         promotes = inside.promotes[layer]
         moved = fires[node] * promotes.abs().mean(-1)
         best = moved.topk(SHOWN).indices.tolist()
-        assert [head for head, _ in found[layer * SHOWN :][:SHOWN]] == [f"layer {layer + 1}, {j}" for j in best]
+        assert [head for head, _ in found[layer * SHOWN :][:SHOWN]] == [f"{layer + 1} · {j}" for j in best]
         for j, (_, cells) in zip(best, found[layer * SHOWN :], strict=False):
             adds = (fires[node, j] * promotes[j]).tolist()
             assert [number(x) for x in cells] == pytest.approx([float(fires[node, j]), *adds], abs=0.0052)
@@ -241,4 +241,6 @@ def test_it_lives_in_chapter_2(browser: Browser, base_url: str) -> None:
         walk(page).focus()
         page.keyboard.press("ArrowRight")
         expect(told(page)).to_contain_text("At “bdb”")
+        tables = page.locator(".explorer table")
+        assert tables.evaluate_all("all => all.filter(x => x.scrollWidth > x.clientWidth).length") == 0
         assert page.evaluate("document.documentElement.scrollWidth") <= _SMALL["width"]

@@ -132,7 +132,7 @@ export default {
             make("line", { x1: at, x2: at, y1: FRAME.top - 4, y2: BOTTOM, stroke: "currentColor", opacity: 0.4 }),
             ...all.slice(0, -1).map((value) => make("circle", { class: "before", cx: at, cy: y(value), r: 2 })),
             make("circle", { cx: at, cy: y(all.at(-1)), r: 5, "data-nats": all.at(-1) })),
-          ...[0, 1, 2, 3, 4].filter((power) => power <= far).map((power) => words(x(10 ** power), BOTTOM + 16, 10 ** power, power === far ? { "text-anchor": "end", dx: 8 } : {})),
+          ...[0, 1, 2, 3, 4].filter((power) => power <= far).map((power) => words(x(10 ** power), BOTTOM + 16, power < 3 ? 10 ** power : `10${"⁰¹²³⁴"[power]}`, power === far ? { "text-anchor": "end", dx: 8 } : {})),
           words((from + to) / 2, BOTTOM + 30, "sample size N (○ this sample)"),
         ];
       });

@@ -77,9 +77,9 @@ export default {
         "Blank: less than 1\u00a0%. Ringed: where you are, and the way there." }),
       told, heard,
       make("div", { class: "panels" }, next, path),
-      make("div", { class: "panels" }, attended, fired),
-      make("p", { class: "legend", text: "p: target; q: model; –: no sentence begins so. Attention: each head's weights on the context and what it begins with; " +
-        `the last letter stands in brackets, □ is the empty prefix. Neurons, counted from 0: of each layer up to ${shown} that move the logits most here; under each ` +
+      make("div", { class: "tables" }, attended, fired),
+      make("p", { class: "legend", text: "p: target; q: model; –: no sentence begins so; all of it: products, and sums of nats. Attention: each head's weights on the context and what it begins with; " +
+        `the last letter stands in brackets, □ is the empty prefix. Neurons, layer · number, counted from 0: of each layer up to ${shown} that move the logits most here; under each ` +
         "letter, what the neuron adds to its logit directly, in nats, centred over letters." }),
     );
     function typed(value) {
@@ -121,7 +121,7 @@ export default {
         const [p, q] = found[i];
         return [`${trie.spell(trie.parent(each)) || "□"} → ${trie.letter(each)}`, of(p), of(q), surprise(p), surprise(q)];
       });
-      fill(path, "the way here", ["", "p", "q", "−log\u00a0p", "−log\u00a0q"], [...rows, ["product, sum", ...whole.map((x) => (x > 0 && x < 1e-6 ? x.toExponential(1) : nats(x))), ...whole.map(surprise)]]);
+      fill(path, "the way here", ["", "p", "q", "−log\u00a0p", "−log\u00a0q"], [...rows, ["all of it", ...whole.map((x) => (x > 0 && x < 1e-6 ? x.toExponential(1) : nats(x))), ...whole.map(surprise)]]);
     }
     function drawAttention(node) {
       const way = trie.path(node), rows = [];
@@ -142,10 +142,10 @@ export default {
           const at = (layer * nodes + node) * shown + i, value = activations[at], neuron = strongest[at];
           if (!value) break;
           const adds = promotes[layer][neuron].map((x) => value * x), most = Math.max(...adds);
-          rows.push([`layer ${layer + 1}, ${neuron}`, value.toFixed(2), ...adds.map((x) => (x === most ? [signed(x, 2), 0.5] : signed(x, 2)))]);
+          rows.push([`${layer + 1} · ${neuron}`, value.toFixed(2), ...adds.map((x) => (x === most ? [signed(x, 2), 0.5] : signed(x, 2)))]);
         }
       }
-      fill(fired, `neurons that fire: ${counts.join(", ")}, of ${promotes[0].length} each`, ["", "fires", ...letters], rows);
+      fill(fired, `neurons that fire: ${counts.join(", ")}, of ${promotes[0].length} each`, ["neuron", "fires", ...letters], rows);
     }
 
     function refresh() {
