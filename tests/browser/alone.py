@@ -1,4 +1,4 @@
-"""An explorer on a page of its own, as the book's pages carry it, without a kernel."""
+"""A page as the book's are, with nothing but one explorer."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from ipywidgets.embed import dependency_state, embed_data
 
 from tests.conftest import ROOT
 
-_KIND = "application/vnd.jupyter.widget"
 
-
-def alone(explorer: AnyWidget, folder: Path) -> Path:
-    """Write the page into the folder, and return its path."""
+def page_of(explorer: AnyWidget, folder: Path) -> Path:
+    """Write the page into a folder; returns where."""
     state = dependency_state([explorer], drop_defaults=False)
     data = embed_data(views=[explorer], state=state, drop_defaults=False)
-    script = (ROOT / "book" / "_static" / "explorers.js").read_text(encoding="utf-8")
+    kind, script = "application/vnd.jupyter.widget", (ROOT / "book" / "_static" / "explorers.js").read_text()
     texts = [json.dumps(x).replace("</", r"<\/") for x in (data["manager_state"], data["view_specs"][0])]
     page = folder / "page.html"
     page.write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         "<style>[data-theme=dark] { color: #ddd; background: #111 }</style><body>"
-        f'<script type="{_KIND}-state+json">{texts[0]}</script><script type="{_KIND}-view+json">{texts[1]}</script>'
-        f"<script>{script}</script></body></html>",
-        encoding="utf-8",
+        f'<script type="{kind}-state+json">{texts[0]}</script><script type="{kind}-view+json">{texts[1]}</script>'
+        f"<script>{script}</script></body></html>"
     )
     return page

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-from ipywidgets.embed import dependency_state, embed_data
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from entropylens.show.explorers.certainty import PLACES, RIGHT, WRONG, attention, certainty_explorer, costs
+from tests.browser.alone import page_of
 from tests.browser.test_explorers import opened
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 
@@ -29,19 +26,7 @@ _STATES = [  # lead, sharpness, strength, target
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page as the book's are, with nothing but the explorer."""
-    explorer = certainty_explorer()
-    state = dependency_state([explorer], drop_defaults=False)
-    data = embed_data(views=[explorer], state=state, drop_defaults=False)
-    kind, script = "application/vnd.jupyter.widget", (ROOT / "book" / "_static" / "explorers.js").read_text()
-    texts = [json.dumps(x).replace("</", r"<\/") for x in (data["manager_state"], data["view_specs"][0])]
-    page: Path = tmp_path_factory.mktemp("certainty") / "page.html"
-    page.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        "<style>[data-theme=dark] { color: #ddd; background: #111 }</style><body>"
-        f'<script type="{kind}-state+json">{texts[0]}</script><script type="{kind}-view+json">{texts[1]}</script>'
-        f"<script>{script}</script></body></html>"
-    )
-    return page.as_uri()
+    return page_of(certainty_explorer(), tmp_path_factory.mktemp("certainty")).as_uri()
 
 
 @pytest.fixture

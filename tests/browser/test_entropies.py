@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from entropylens.results.reference import published
 from entropylens.show.explorers.entropies import entropy_explorer
-from tests.browser.alone import alone
+from tests.browser.alone import page_of
 from tests.browser.test_explorers import opened, press
 
 pytestmark = pytest.mark.browser
@@ -24,7 +24,7 @@ _SAMPLE = "of:a source of known entropy;data:a sample of 131k, 12 times;width:12
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     explorer = entropy_explorer([published(name).rows for name in ("known_source", "larger_text")])
-    return alone(explorer, tmp_path_factory.mktemp("entropies")).as_uri()
+    return page_of(explorer, tmp_path_factory.mktemp("entropies")).as_uri()
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ipywidgets.embed import dependency_state, embed_data
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from entropylens.models.entropies import normalised_tsallis, tsallis
@@ -28,8 +25,8 @@ from entropylens.show.explorers.gates import (
     loops_to_rest,
     travel,
 )
+from tests.browser.alone import page_of
 from tests.browser.test_explorers import opened, press
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 
@@ -48,18 +45,7 @@ _WAYS: list[dict[str, Any]] = [  # none in which rounding grows
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page as the book's are, with nothing but the explorer."""
-    explorer = gate_explorer()
-    state = dependency_state([explorer], drop_defaults=False)
-    data = embed_data(views=[explorer], state=state, drop_defaults=False)
-    kind, script = "application/vnd.jupyter.widget", (ROOT / "book" / "_static" / "explorers.js").read_text()
-    texts = [json.dumps(x).replace("</", r"<\/") for x in (data["manager_state"], data["view_specs"][0])]
-    page: Path = tmp_path_factory.mktemp("gates") / "page.html"
-    page.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        "<style>[data-theme=dark] { color: #ddd; background: #111 }</style><body>"
-        f'<script type="{kind}-state+json">{texts[0]}</script><script type="{kind}-view+json">{texts[1]}</script>'
-        f"<script>{script}</script></body></html>"
-    )
+    page = page_of(gate_explorer(), tmp_path_factory.mktemp("gates"))
     assert page.stat().st_size < _MOST_BYTES
     return page.as_uri()
 

@@ -13,9 +13,9 @@ _FOLDER = Path(__file__).parent
 _ENGINE = tuple(f"trie_{part}.js" for part in ("products", "parts", "model", "distributions", "training"))
 
 
-def source(name: str) -> str:
-    """The JavaScript module of an explorer, with what all of them share in front."""
-    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("common.js", name))
+def source(*names: str) -> str:
+    """The JavaScript module of an explorer, its files in the given order, with what all of them share in front."""
+    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("common.js", *names))
 
 
 def engine() -> str:

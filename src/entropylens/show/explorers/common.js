@@ -70,6 +70,44 @@ function chart(panel, { heading, label, ticks, left, right, top, bottom, height 
     words(0, 12, heading, { "text-anchor": "start", "font-weight": "bold" }), ...axis, ...draw(left, to, y)));
 }
 
+/**
+ * Pairs of bars from 0 to 1, side by side for each of `names`: `filled` and `hollow` hold a share for each, with what they are
+ * `called`; a share that is null has no bar. `axis` is what the names are.
+ */
+function pairs(panel, { heading, label, names, filled, hollow, called, axis }) {
+  const frame = { left: 42, right: 12, top: 70, bottom: 196, height: 230 }, left = { "text-anchor": "start", "dominant-baseline": "central" };
+  chart(panel, { ...frame, heading, label, ticks: SHARES }, (from, to, y) => {
+    const step = (to - from) / names.length, wide = 0.34 * step;
+    const bar = (share, i, kind, x) => (share === null ? []
+      : [make("rect", { x, y: y(share), width: wide, height: frame.bottom - y(share), class: kind, "data-of": names[i] })]);
+    const key = (kind, i) => [make("rect", { x: 0, y: 22 + 16 * i, width: 24, height: 11, class: kind }), words(30, 28 + 16 * i, called[i], left)];
+    return [
+      ...["bar", "hollow"].flatMap(key), words((from + to) / 2, frame.bottom + 30, axis),
+      ...names.flatMap((name, i) => {
+        const x = from + (i + 0.5) * step;
+        return [...bar(filled[i], i, "bar", x - wide - 1), ...bar(hollow[i], i, "hollow", x + 2), words(x, frame.bottom + 16, name)];
+      }),
+    ];
+  });
+}
+
+/** A table of numbers: heads, and rows that begin with their own; a cell [text, share] is shaded by its share. */
+function fill(table, caption, heads, rows) {
+  const cell = (inside) => {
+    const [text, share] = Array.isArray(inside) ? inside : [inside, null];
+    return make("td", { text, ...(share === null ? {} : { class: "shaded", style: `--share: ${share}` }) });
+  };
+  table.replaceChildren(...(caption ? [make("caption", { text: caption })] : []),
+    make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col", text })))),
+    make("tbody", {}, ...rows.map(([head, ...cells]) => make("tr", {}, make("th", { scope: "row", text: head }), ...cells.map(cell)))));
+}
+
+/** A copy of the bytes of a trait: those of a page need not begin where larger numbers may. */
+function bytesOf(model, name) {
+  const view = model.get(name);
+  return view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
+}
+
 /** A share as text. */
 const percent = (share) => (share < 0.005 ? "<1\u00a0%" : `${Math.round(100 * share)}\u00a0%`);
 const SHARES = [0, 0.5, 1].map((share) => [share, `${100 * share}\u00a0%`]); // ticks

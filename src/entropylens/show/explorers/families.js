@@ -3,9 +3,7 @@
 export default {
   render({ model, el, page }) {
     const controls = model.get("choices").map(([name, values, words]) => ({ name, values, words }));
-    const view = model.get("curves"), points = model.get("points");
-    // A copy: the bytes of a page need not begin where 32-bit numbers may.
-    const curves = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+    const curves = new Float32Array(bytesOf(model, "curves")), points = model.get("points");
     const ranges = model.get("ranges"), whole = model.get("whole");
     const stories = controls.at(-1).values.length, state = { ...model.get("selected") };
     let at = null; // the slider's place; null until the reader or the address chose one

@@ -3,9 +3,7 @@
 export default {
   render({ model, el, page }) {
     const controls = model.get("choices").map(([name, values]) => ({ name, values }));
-    const view = model.get("values"), paths = model.get("paths"), layers = model.get("layers");
-    // A copy: the bytes of a page need not begin where 32-bit numbers may.
-    const values = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+    const values = new Float32Array(bytesOf(model, "values")), paths = model.get("paths"), layers = model.get("layers");
     const measures = controls.at(-1).values, widest = model.get("widest"), state = { ...model.get("selected") };
     const [COST, LENGTH, WEIGHT] = [0, 1, 2], RESIDUAL = paths.indexOf("residual");
     const LEGEND = [

@@ -5,12 +5,8 @@ export default {
     const letters = [...model.get("letters")], answers = [...model.get("answers")], loops = model.get("loops");
     const sequences = model.get("sequences").map((text) => [...text]), places = model.get("places");
     const many = sequences.length, length = sequences[0].length, size = letters.length, causal = model.get("causal");
-    const bytes = (name) => { // a copy: the bytes of a page need not begin where 32-bit numbers may
-      const view = model.get(name);
-      return view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
-    };
-    const rows = new Uint8Array(bytes("rows"));
-    const [logits, norms] = ["logits", "norms"].map((name) => new Float32Array(bytes(name)));
+    const rows = new Uint8Array(bytesOf(model, "rows"));
+    const [logits, norms] = ["logits", "norms"].map((name) => new Float32Array(bytesOf(model, name)));
     const ends = { sequence: [1, many], loop: [0, loops], token: [1, length] }, state = { ...model.get("selected") };
     if (page) {
       const found = fromAddress(model.get("name"));

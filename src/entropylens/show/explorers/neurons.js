@@ -4,28 +4,16 @@ export default {
   render({ model, el, page }) {
     const controls = model.get("choices").map(([name, values]) => ({ name, values }));
     const { layer: layers, order: orders, neuron: numbers } = Object.fromEntries(controls.map((c) => [c.name, c.values]));
-    const bytes = (name) => {
-      const view = model.get(name);
-      return view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
-    };
-    const activations = new Uint8Array(bytes("activations")), weights = new Float32Array(bytes("contexts"));
+    const activations = new Uint8Array(bytesOf(model, "activations")), weights = new Float32Array(bytesOf(model, "contexts"));
     const facts = model.get("facts"), rules = model.get("rules"), letters = model.get("letters"), length = model.get("length");
-    const size = letters.length, nodes = weights.length, state = { ...model.get("selected") };
+    const nodes = weights.length, state = { ...model.get("selected") };
     if (page) {
       const found = fromAddress(model.get("name"));
       for (const { name, values } of controls) if (values.includes(found[name])) state[name] = found[name];
     }
 
     // ---- contexts and neurons ---------------------------------------------------------------------------------------
-    const parent = (node) => Math.floor((node - 1) / size);
-    const spell = (node) => (node === 0 ? "" : spell(parent(node)) + letters[(node - 1) % size]);
-    const depth = [0];
-    for (let node = 1; node < nodes; node++) depth.push(depth[parent(node)] + 1);
-    /** The context that a text spells; null if there is none. */
-    const contextOf = (text) => {
-      const ids = [...text].map((letter) => letters.indexOf(letter));
-      return ids.length < length && !ids.includes(-1) ? ids.reduce((node, id) => node * size + 1 + id, 0) : null;
-    };
+    const trie = trieOf(letters, length), { spell } = trie;
     const ofLayer = () => facts[layers.indexOf(state.layer)];
     const fact = () => ofLayer()[numbers.indexOf(state.neuron)];
     /** Of the chosen neuron, as a share of its peak. */
@@ -51,7 +39,7 @@ export default {
     const picture = make("div", {});
     const context = make("input", {
       type: "text", size: length, maxlength: length - 1, spellcheck: "false", autocapitalize: "off", autocomplete: "off",
-      input: () => point(contextOf(context.value.toLowerCase())), ...quiet,
+      input: () => point(trie.find(context.value.toLowerCase())), ...quiet,
     });
     const answer = make("output", { "aria-live": "polite" });
     const ask = make("label", {}, `one context (0 to ${length - 1} letters, ${letters[0]} to ${letters.at(-1)}): `, context);
@@ -94,58 +82,18 @@ export default {
         make("span", { text: !fires ? "×" : rate ? number : "∅", ...look }));
     }
 
-    // ---- the trie: one row a length, the longest folded: under each context its continuations, one above the other --
-    const ROW = 26, LEAF = 17, LEFT = 16, TOP = 16;
-    let boxes = [];
-    function layOut(width) {
-      const share = (node) => { // of its parent's extent
-        const first = parent(node) * size + 1, sum = weights.subarray(first, first + size).reduce((a, b) => a + b);
-        return state.widths === "equal" || sum === 0 ? 1 / size : weights[node] / sum;
-      };
-      boxes = [{ x: LEFT, y: TOP, w: width - LEFT - 14, h: ROW, filled: 0 }];
-      for (let node = 1; node < nodes; node++) {
-        const from = boxes[parent(node)], part = share(node), leaf = depth[node] === length - 1;
-        if ((node - 1) % size === 0) from.filled = 0;
-        const y = TOP + ROW * depth[node], tall = LEAF * size;
-        boxes.push(leaf ? { x: from.x, w: from.w, y: y + from.filled * tall, h: part * tall, filled: 0 }
-          : { x: from.x + from.filled * from.w, w: part * from.w, y, h: ROW, filled: 0 });
-        from.filled += part;
-      }
-    }
-    const font = { "font-size": 12, "text-anchor": "middle", "dominant-baseline": "central", fill: "currentColor" };
-    const words = (x, y, text, attributes = {}) => make("text", { x, y, text, ...font, ...attributes });
-
+    // ---- the trie ---------------------------------------------------------------------------------------------------
+    let drawn = null;
     function draw() {
-      const width = Math.max(240, picture.clientWidth || 400), bottom = TOP + ROW * (length - 1) + LEAF * size;
-      layOut(width);
-      const pen = { stroke: "currentColor", opacity: 0.3, "shape-rendering": "crispEdges" };
-      const line = (x1, y1, x2, y2) => make("line", { x1, y1, x2, y2, ...pen });
-      const rects = boxes.map(({ x, y, w, h }, node) => {
-        const a = activation(node); // what fires at all is told from what does not
-        const look = { class: "fires", "fill-opacity": a && 0.15 + 0.85 * a };
-        return make("rect", { x, y, width: w, height: h, "data-node": node, ...look });
-      });
-      const lines = boxes.flatMap(({ x, y, w }, node) => (w > 6 && depth[node] < length - 1 ? [line(x, y, x, bottom)] : []));
-      const rows = [...Array(length).keys()].map((t) => line(LEFT, TOP + ROW * t, width - 14, TOP + ROW * t));
-      const labels = boxes.flatMap(({ x, y, w, h }, node) => (w < 11 || h < 12 || node === 0 ? []
-        : [words(x + w / 2, y + h / 2, letters[(node - 1) % size], activation(node) > 0.7 ? { class: "on" } : {})]));
-      const middle = (t) => TOP + ROW * t + (t < length - 1 ? ROW : LEAF * size) / 2;
-      const leaf = (letter, i) => words(width - 6, TOP + ROW * (length - 1) + LEAF * (i + 0.5), letter);
-      const leaves = state.widths === "equal" ? [...letters].map(leaf) : [];
       const label = `All ${nodes} contexts as a trie, shaded by the activation of neuron ${state.neuron} of layer ${state.layer}; ` +
         `${state.widths === "equal" ? "contexts of one length are equally large" : "areas in a row are in proportion to how often each occurs"}.`;
-      const frame = { viewBox: `0 0 ${width} ${bottom + 4}`, width, height: bottom + 4, class: "trie" };
-      picture.replaceChildren(make("svg", { ...frame, role: "img", "aria-label": label },
-        ...rects, ...lines, ...rows, line(width - 14, TOP, width - 14, bottom), line(LEFT, bottom, width - 14, bottom), ...labels, ...leaves,
-        words(0, 7, "symbols so far", { "text-anchor": "start" }), ...rows.map((_, t) => words(5, middle(t), t)),
-        make("rect", { class: "ring" })));
-      point(contextOf(context.value.toLowerCase()));
+      drawn = icicle(picture, trie, { weights: state.widths === "equal" ? null : weights, shade: activation, label });
+      point(trie.find(context.value.toLowerCase()));
     }
 
     /** Tell of a context and mark it; null: what was typed spells none. */
     function point(node) {
-      const ring = picture.querySelector(".ring"), box = boxes[node] ?? { x: 0, y: 0, w: -4, h: -4 };
-      for (const [name, value] of [["x", box.x - 2], ["y", box.y - 2], ["width", box.w + 4], ["height", box.h + 4]]) ring.setAttribute(name, value);
+      drawn.mark(node === null ? [] : [node]);
       if (node === null) return say(answer, `up to ${length - 1} letters, each ${letters[0]} to ${letters.at(-1)}, please`);
       const value = activation(node) * fact().peak;
       say(answer, `${node ? `“${spell(node)}”` : "at the start"}: ${percent(weights[node])} of inputs, ` +

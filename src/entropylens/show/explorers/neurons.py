@@ -22,7 +22,7 @@ WIDTHS = ("equal", "by weight")
 class NeuronExplorer(anywidget.AnyWidget):
     """Controls, the neurons of a layer as cells, and of the chosen one: an icicle of the trie, and what it promotes."""
 
-    _esm = source("neurons.js")
+    _esm = source("icicle.js", "neurons.js")
     _css = style()
     name = traitlets.Unicode("neuron").tag(sync=True)
     """In the page's address, which holds the explorer's state."""
