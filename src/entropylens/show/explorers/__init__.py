@@ -12,9 +12,9 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent
 
 
-def source(name: str) -> str:
-    """The JavaScript module of an explorer, with what all of them share in front."""
-    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("common.js", name))
+def source(*names: str) -> str:
+    """The JavaScript module of an explorer, of one file or more, with what all of them share in front."""
+    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("common.js", *names))
 
 
 def style() -> str:
