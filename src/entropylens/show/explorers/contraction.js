@@ -29,7 +29,7 @@ export default {
 
     // ---- words ------------------------------------------------------------------------------------------------------
     /** A size to three digits, and no exponents. */
-    const size = (x) => (x < 5e-4 ? "0" : x >= 99.95 ? x.toFixed(0) : x >= 9.995 ? x.toFixed(1) : x >= 0.0995 ? x.toFixed(2) : x.toFixed(3));
+    const size = (x) => (x < 5e-4 ? (x < 1e-12 ? "0" : "<0.001") : x >= 99.95 ? x.toFixed(0) : x >= 9.995 ? x.toFixed(1) : x >= 0.0995 ? x.toFixed(2) : x.toFixed(3));
     const exact = (x, digits = 2) => (Math.abs(x) < 0.5 * 10 ** -digits ? (0).toFixed(digits) : signed(x, digits)); // no −0.00
     const NAMES = { across: "across", up: "up", temperature: "temperature τ", turn: "turned by", size: "size of W_V" };
     const VALUES = {
@@ -48,8 +48,9 @@ export default {
     const promise = (now) => now.bounds.printed[0] + Math.sqrt(state.tokens) * Math.abs(state.size);
     const promises = (now) => inside(now) && promise(now) < 1;
     function whereItLooks(now) {
-      const row = now.rows[chosen()], best = row.indexOf(Math.max(...row)), alike = Math.max(...row) - Math.min(...row) < 5e-4;
-      const where = alike ? `all ${state.tokens} alike` : `${best === chosen() ? "itself" : `token ${best + 1}`} most (${percent(row[best])})`;
+      const row = now.rows[chosen()], best = row.indexOf(Math.max(...row)), spread = Math.max(...row) - Math.min(...row);
+      const alike = `${state.tokens === 2 ? "both" : `all ${state.tokens}`}${spread < 5e-4 ? "" : " nearly"} alike`;
+      const where = spread < 0.01 ? alike : `${best === chosen() ? "itself" : `token ${best + 1}`} most (${percent(row[best])})`;
       return `Token ${chosen() + 1} looks at ${where}: ${size(entropy(row))} nats of entropy, of ${size(Math.log(state.tokens))} at most.`;
     }
     function verdict(now) {
@@ -61,10 +62,12 @@ export default {
       if (!inside(now)) return `${stretched} The theorem's hypotheses do not hold here${over ? ", so this is no counter-example" : ""}. ${rest}`;
       return `${stretched} It holds here. ${rest}`;
     }
-    function inTheLoop(now, [plain]) {
-      const left = frobenius(step(now.head, now.y)), from = promises(now) ? `, where the printed bound promises ×\u00a0${size(promise(now))} at most` : "";
+    function inTheLoop(now, [plain, residual]) {
+      const left = frobenius(step(now.head, now.y)), due = promises(now) ? ` (promised by the printed bound: ×\u00a0${size(promise(now))} at most)` : "";
       const out = inside(now) && left > SLACK ? ` The loop leaves the unit ball: ‖F(X\u00a0+\u00a0Z)‖ is ${left.toFixed(3)}.` : "";
-      return `One loop of Z\u00a0←\u00a0F(X\u00a0+\u00a0Z) takes two starts to ×\u00a0${size(plain[1])} their distance${from}.${out}`;
+      const [first, last] = [1, loops].map((t) => [plain, residual].map((all) => `×\u00a0${size(all[t])}`));
+      return `Two starts are at ${first[0]} their distance after one loop of Z\u00a0←\u00a0F(X\u00a0+\u00a0Z)${due}, at ${last[0]} after ${loops}; ` +
+        `with Z\u00a0←\u00a0Z\u00a0+\u00a0F(X\u00a0+\u00a0Z) at ${first[1]} and ${last[1]}.${out}`;
     }
 
     // ---- what is on the page ----------------------------------------------------------------------------------------
@@ -88,16 +91,17 @@ export default {
     el.classList.add("explorer", "contraction");
     el.append(
       make("div", { class: "cases", role: "group", "aria-label": "Cases to try" }, make("b", { text: "try" }), ...cases),
-      make("div", { role: "group", "aria-label": "Weights and temperature" }, sliders.temperature, choices[2], sliders.turn, choices[3], sliders.size, choices[4]),
-      make("div", { role: "group", "aria-label": "Tokens" }, choices[0], token, sliders.across, sliders.up),
+      make("div", { class: "panels" },
+        make("div", { role: "group", "aria-label": "Temperature and weights" }, sliders.temperature, choices[2], sliders.turn, choices[3], sliders.size),
+        make("div", { role: "group", "aria-label": "Tokens, and the entropy's order" }, choices[0], token, sliders.across, sliders.up, choices[4])),
       told, heard,
       make("div", { class: "panels" }, plane, bars, curves, loop),
       table,
       make("p", { class: "legend", text:
-        "Y\u00a0=\u00a0X\u00a0+\u00a0Z with X\u00a0=\u00a0Z: a circle a token, to be dragged; lines: where the chosen one looks; squares: F(Y). Logits are Y\u00a0M\u00a0Yᵀ: a token's query is its " +
-        "state turned by the angle, times 1/τ. M turns all of the plane, or mirrors it first, or keeps what is across only; so does W_V, times its size ‖W_V‖_F (below zero: values turned around). " +
-        "‖W_Q‖‖W_K‖ is 1/τ with spectral norms. ✓ holds, ✗ broken, – no statement, as its hypotheses do not hold. Corrected: 4 for the printed 2, and ‖Y‖² where that is more. " +
-        `Two starts are ${toy.apart} apart, in the direction that is stretched most. What the printed bound promises a loop is its largest value in the whole ball. What is beyond an axis is drawn at its end.` }),
+        "Circles: tokens, Y\u00a0=\u00a0X\u00a0+\u00a0Z with X\u00a0=\u00a0Z; lines: where the chosen one looks; squares: F(Y). Logits are Y\u00a0M\u00a0Yᵀ with M\u00a0=\u00a0W_Q\u00a0W_Kᵀ/τ, so that " +
+        "‖W_Q‖‖W_K‖ is 1/τ (spectral): a query is a token's state turned by the angle; M then mirrors it, or keeps only what is across. W_V keeps both directions or only across, times its size " +
+        "‖W_V‖_F (below zero: values turned around). ✓ holds, ✗ broken, – no statement, as the hypotheses ‖Y‖_F ≤ 2 and ‖W_V‖_F ≤ ½ do not hold. Corrected: 4 for the printed 2, and ‖Y‖² where that is more. " +
+        `Two starts: ${toy.apart} apart, in the direction that is stretched most. Promised: the printed bound's largest value in the whole ball, where that is below 1. What is beyond an axis is drawn at its end.` }),
     );
 
     // ---- pictures ---------------------------------------------------------------------------------------------------
@@ -162,7 +166,7 @@ export default {
     }
     const styled = (name) => ({ class: BOUNDS[name].class ?? "alone", style: `stroke-dasharray: ${BOUNDS[name].dashes}` });
     function drawCurves(now) {
-      const [low, high, steps] = ends.temperature, along = Array.from({ length: 2 * steps + 1 }, (_, i) => low + ((high - low) * i) / (2 * steps));
+      const [low, high, steps] = ends.temperature, along = Array.from({ length: steps + 1 }, (_, i) => low + ((high - low) * i) / steps);
       const all = along.map((x) => sizes(toy, { ...state, temperature: 2 ** x })), names = Object.keys(BOUNDS);
       const said = (name) => `${BOUNDS[name].called} ${size(ratio(now, name))} ${HOLDS[holds(name, now)]}`;
       const label = `‖DF‖ over each bound, by temperature from ${size(2 ** low)} to ${size(2 ** high)}; above 1 it is exceeded. At ${size(state.temperature)}: ${names.map(said).join(", ")}.`;
@@ -200,7 +204,7 @@ export default {
     }
     function drawTable(now) {
       const heads = ["", "score part", "value part", "all", ""].map((text) => make("th", { scope: "col", text }));
-      const rows = [["‖DF‖, exact", now.exact, ""], ...Object.entries(BOUNDS).map(([name, { called }]) => [called, now.bounds[name], HOLDS[holds(name, now)]])];
+      const rows = [...Object.entries(BOUNDS).map(([name, { called }]) => [called, now.bounds[name], HOLDS[holds(name, now)]]), ["‖DF‖, exact", now.exact, ""]];
       table.replaceChildren(make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows.map(([name, parts, mark]) =>
         make("tr", {}, make("th", { scope: "row", text: name }), ...parts.map((x) => make("td", { text: size(x), "data-exactly": x })), make("td", { text: mark })))));
     }

@@ -9,20 +9,26 @@ const plus = (a, b) => entrywise((x, y) => x + y, a, b);
 const times = (factor, a) => entrywise((x) => factor * x, a);
 const frobenius = (a) => Math.hypot(...a.flat());
 
-/** The largest eigenvalue of a symmetric matrix and its vector, by Jacobi's rotations: exact up to rounding. */
+/** The largest eigenvalue of a positive semidefinite matrix and its vector, by Jacobi's rotations: exact up to rounding. */
 function largest(symmetric) {
   const a = symmetric.map((row) => [...row]), n = a.length, v = a.map((_, i) => a.map((_, j) => Number(i === j)));
+  const nothing = 1e-17 * sum(a.map((row, i) => row[i]));
   for (let sweep = 0, moved = true; moved && sweep < 60; sweep++) {
     moved = false;
     for (let p = 0; p < n; p++) for (let q = p + 1; q < n; q++) {
-      if (Math.abs(a[p][q]) <= 1e-18 * Math.sqrt(Math.abs(a[p][p] * a[q][q]))) continue;
+      if (Math.abs(a[p][q]) <= nothing) continue;
       moved = true;
-      const half = (a[q][q] - a[p][p]) / (2 * a[p][q]), t = (half < 0 ? -1 : 1) / (Math.abs(half) + Math.hypot(half, 1));
-      const c = 1 / Math.hypot(t, 1), s = t * c, turn = (x, y) => [c * x - s * y, s * x + c * y];
-      for (const row of a) [row[p], row[q]] = turn(row[p], row[q]);
-      [a[p], a[q]] = flip(a[p].map((x, k) => turn(x, a[q][k])));
+      const half = (a[q][q] - a[p][p]) / (2 * a[p][q]), t = (half < 0 ? -1 : 1) / (Math.abs(half) + Math.sqrt(half * half + 1));
+      const c = 1 / Math.sqrt(t * t + 1), s = t * c;
+      const turn = (from, i, to, j) => { // two numbers, in place
+        const x = from[i], y = to[j];
+        from[i] = c * x - s * y;
+        to[j] = s * x + c * y;
+      };
+      for (let k = 0; k < n; k++) turn(a[k], p, a[k], q);
+      for (let k = 0; k < n; k++) turn(a[p], k, a[q], k);
+      for (let k = 0; k < n; k++) turn(v[k], p, v[k], q);
       a[p][q] = a[q][p] = 0;
-      for (const row of v) [row[p], row[q]] = turn(row[p], row[q]);
     }
   }
   const values = a.map((row, i) => row[i]), best = values.indexOf(Math.max(...values));
@@ -60,14 +66,13 @@ const bend = (s, u) => s.map((row, i) => {
   return row.map((share, j) => share * (u[i][j] - mean));
 });
 
-/** DF(Y) by its parts: for each direction H that moves one number of Y, DS[H] Y W_V and S H W_V, as vectors. */
-function derivative(head, y, s) {
-  const v = mul(y, head.value), score = [], value = [];
-  y.forEach((row, i) => row.forEach((_, k) => {
-    const h = y.map((other, j) => other.map((_, l) => Number(i === j && k === l)));
-    const u = plus(mul(mul(h, head.m), flip(y)), mul(mul(y, head.m), flip(h)));
+/** DF(Y) by its parts: for each number of Y, what its change does to DS[H] Y W_V and to S H W_V, as vectors. */
+function derivative({ m, value: weights }, y, s) {
+  const v = mul(y, weights), fromQuery = mul(y, flip(m)), fromKey = mul(y, m), score = [], value = [];
+  y.forEach((place, a) => place.forEach((_, k) => {
+    const u = s.map((row, i) => row.map((_, j) => (i === a ? fromQuery[j][k] : 0) + (j === a ? fromKey[i][k] : 0)));
     score.push(mul(bend(s, u), v).flat());
-    value.push(mul(s, mul(h, head.value)).flat());
+    value.push(s.flatMap((row) => weights[k].map((w) => row[a] * w)));
   }));
   return { score, value };
 }
