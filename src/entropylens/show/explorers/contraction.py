@@ -51,7 +51,7 @@ def instance(chosen: dict[str, Any]) -> Instance:
     """X = Z = Y/2, (tokens, 2) each, and the head.
 
     M = R diag(1, s) / τ, with R turning a query anticlockwise and s of `MAPS`: up to a rotation of the plane this is
-    every M of width two for which s is 1, −1 or 0. Of all factors W_Q W_Kᵀ of M τ these have the smallest Frobenius norms.
+    every M of width two for which s is 1, −1 or 0. No other factors W_Q W_Kᵀ of M τ have smaller Frobenius norms.
     """
     y = torch.tensor(chosen["places"], dtype=torch.float64)[: chosen["tokens"]]
     angle, second = math.radians(chosen["turn"]), MAPS[chosen["map"]]
@@ -118,7 +118,7 @@ def _parts(bound: Bound) -> list[float]:
 
 
 def promised(chosen: dict[str, Any]) -> float:
-    """What the printed bound, with spectral norms, is at most in the whole ball: its root is √n if all rows are sharp."""
+    """The largest that the printed bound (spectral norms) can be in the ball: with all rows sharp its root is √n."""
     at = instance(chosen)
     score = as_printed(at.head, at.y, chosen["q"], "spectral").score
     return float(score + len(at.y) ** 0.5 * at.head.w_v.norm())
