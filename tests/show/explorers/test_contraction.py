@@ -177,8 +177,8 @@ def test_python_may_choose_and_nonsense_is_refused() -> None:
     assert explorer.selected == {**FIRST, "tokens": 2, "q": 1.5, "turn": -90}
     wrong: list[dict[str, Any]] = [
         {"tokens": 3}, {"token": 7}, {"token": True}, {"map": "bends"}, {"values": "none"}, {"q": 4.0},
-        {"temperature": 0.0}, {"temperature": math.nan}, {"turn": 181}, {"size": "1"}, {"places": PLACES[:2]}, {"places": [[0.0, 3.0]] * 6},
-        {"places": [[0.0, 0.0, 0.0]] * 6}, {"loop": 1},
+        {"temperature": 0.0}, {"temperature": math.nan}, {"turn": 181}, {"size": "1"}, {"places": PLACES[:2]},
+        {"places": [[0.0, 3.0]] * 6},        {"places": [[0.0, 0.0, 0.0]] * 6}, {"loop": 1},
     ]  # fmt: skip
     for values in wrong:
         with pytest.raises(traitlets.TraitError, match=f"no {next(iter(values))} = .*; (choose from|needs) "):

@@ -105,7 +105,7 @@ export default {
     );
 
     // ---- pictures ---------------------------------------------------------------------------------------------------
-    const SIDE = 300, HALF = SIDE / 2, UNIT = (HALF - 14) / ends.up[1], left = { "text-anchor": "start", "dominant-baseline": "central" };
+    const SIDE = 300, HALF = SIDE / 2, UNIT = (HALF - 24) / ends.up[1], left = { "text-anchor": "start", "dominant-baseline": "central" };
     const px = ([across, up]) => [HALF + UNIT * across, HALF - UNIT * up];
     const circles = tokens.map((i) => make("g", { class: "token", "data-token": i }, make("circle", { r: 12 }), words(0, 0, i, { "dominant-baseline": "central" })));
     const behind = make("g", {}), title = words(0, 12, "", { "text-anchor": "start", "font-weight": "bold" });
