@@ -140,7 +140,7 @@ def test_table_marks_and_words_are_python_s(page: Page, address: str, chosen: di
         expect(row.locator("td").last).to_have_text("" if name == "exact" else mark)
     over = found["exact"][2] / found["printed"][2]
     if over > 1 and fits:
-        expect(told(page)).to_contain_text(f"Broken, by a factor of {over:.2f}: a counter-example.")
+        expect(told(page)).to_contain_text(f"Broken, by a factor of {over:.2f}: a counterexample.")
     else:
         expect(told(page)).not_to_contain_text("Broken")
     due = re.search(r"promised by the printed bound: ×\s(\S+) at most", told(page).inner_text())
@@ -178,7 +178,7 @@ def test_cases_are_chosen_by_keyboard(page: Page) -> None:
         expect(page.locator(".explorer .plane text").first).to_contain_text(f"‖W_V‖ {size:.2f} ≤ ½")
         texts.add(told(page).inner_text())
     assert len(texts) == len(CASES)
-    page.get_by_role("button", name="the chapter's counter-example").click()
+    page.get_by_role("button", name="the chapter's counterexample").click()
     expect(told(page)).to_contain_text("both alike: 0.69 nats of entropy, of 0.69 at most")
     page.get_by_role("button", name="sent out of the ball").click()
     expect(told(page)).to_contain_text("leaves the unit ball: ‖F(X\u00a0+\u00a0Z)‖ is 1.016")
@@ -230,9 +230,9 @@ def test_a_token_is_dragged_and_only_those_that_are_there_can_be_chosen(page: Pa
     expect(page.locator(".explorer .token:visible")).to_have_count(2)
 
 
-def test_outside_of_the_hypotheses_nothing_is_a_counter_example(page: Page, address: str) -> None:
-    page.goto(link(address, {**CASES["the chapter's counter-example"], "size": 0.6}))
-    expect(told(page)).to_contain_text("hypotheses do not hold here, so this is no counter-example")
+def test_outside_of_the_hypotheses_nothing_is_a_counterexample(page: Page, address: str) -> None:
+    page.goto(link(address, {**CASES["the chapter's counterexample"], "size": 0.6}))
+    expect(told(page)).to_contain_text("hypotheses do not hold here, so this is no counterexample")
     expect(page.locator(".explorer .sums tbody tr td:last-child")).to_have_text(["–", "–", "✓", "✓", ""])
 
 
@@ -278,6 +278,6 @@ def test_it_lives_in_chapter_10(browser: Browser, base_url: str) -> None:
         slider(page, "temperature τ").focus()
         page.keyboard.press("ArrowRight")
         expect(told(page)).not_to_have_text(before)
-        page.get_by_role("button", name="the chapter's counter-example").click()
-        expect(told(page)).to_contain_text("a counter-example")
+        page.get_by_role("button", name="the chapter's counterexample").click()
+        expect(told(page)).to_contain_text("a counterexample")
         assert page.evaluate("document.documentElement.scrollWidth") <= _SMALL["width"]

@@ -52,7 +52,7 @@ def within_hypotheses(chosen: dict[str, Any]) -> bool:
 
 
 def most_stretched(at: Instance) -> Tensor:
-    direction = torch.linalg.svd(derivative(at.head, at.y).matrix()).Vh[0]
+    direction: Tensor = torch.linalg.svd(derivative(at.head, at.y).matrix()).Vh[0]
     return direction.reshape(at.y.shape)
 
 
@@ -107,8 +107,8 @@ def test_as_it_starts_every_bound_holds() -> None:
     assert all(found["exact"][2] < found[bound][2] for bound in BOUNDS)
 
 
-def test_the_counter_example_is_one_and_only_to_the_spectral_reading() -> None:
-    case = CASES["the chapter's counter-example"]
+def test_the_counterexample_is_one_and_only_to_the_spectral_reading() -> None:
+    case = CASES["the chapter's counterexample"]
     found = measured(case)
     assert within_hypotheses(case)
     assert found["exact"][2] > 1.7 * found["printed"][2]
@@ -116,7 +116,7 @@ def test_the_counter_example_is_one_and_only_to_the_spectral_reading() -> None:
 
 
 def test_its_norm_falls_with_the_temperature_though_its_entropy_does_not_move() -> None:
-    case = CASES["the chapter's counter-example"]
+    case = CASES["the chapter's counterexample"]
     hotter = [{**case, "temperature": 2.0**k} for k in range(-6, 2)]
     rows = torch.stack([(at := instance(each)).head.rows(at.y) for each in hotter])
     assert torch.allclose(rows, torch.full_like(rows, 0.5))
@@ -188,6 +188,6 @@ def test_python_may_choose_and_nonsense_is_refused() -> None:
 
 
 def test_without_javascript_the_numbers_are_told() -> None:
-    told = repr(contraction_explorer(**CASES["the chapter's counter-example"]))
+    told = repr(contraction_explorer(**CASES["the chapter's counterexample"]))
     assert told.startswith("Explorer (needs JavaScript): 2 tokens, temperature 0.25, ")
     assert f"rows' entropy {math.log(2):.3f} nats; exact norm 8.000, bounds: printed 4.500, frobenius 8.500" in told

@@ -58,8 +58,8 @@ export default {
       const rest = `Frobenius norms: ${size(frobenius[2])}; corrected: ${size(corrected[2])}; ours: ${size(ours[2])}.`;
       const stretched = `A small step is stretched by up to ${size(norm)}; the printed bound, with spectral norms, allows ${size(printed[2])}.`;
       const over = norm > printed[2] * SLACK;
-      if (over && inside(now)) return `${stretched} Broken, by a factor of ${by}: a counter-example. ${rest}`;
-      if (!inside(now)) return `${stretched} The theorem's hypotheses do not hold here${over ? ", so this is no counter-example" : ""}. ${rest}`;
+      if (over && inside(now)) return `${stretched} Broken, by a factor of ${by}: a counterexample. ${rest}`;
+      if (!inside(now)) return `${stretched} The theorem's hypotheses do not hold here${over ? ", so this is no counterexample" : ""}. ${rest}`;
       return `${stretched} It holds here. ${rest}`;
     }
     function inTheLoop(now, [plain, residual]) {

@@ -143,7 +143,7 @@ def apart(at: Instance, direction: Tensor, *, residual: bool) -> Tensor:
 COUNTEREXAMPLE = controls_of(extremal(4))
 CASES: dict[str, dict[str, Any]] = {
     "as it starts": FIRST,
-    "the chapter's counter-example": COUNTEREXAMPLE,
+    "the chapter's counterexample": COUNTEREXAMPLE,
     "said to contract": {**COUNTEREXAMPLE, "size": 0.1},
     "sent out of the ball": controls_of(leaving()),
     "flat rows, residual loop": {**FIRST, "temperature": HOT, "size": 0.4},
