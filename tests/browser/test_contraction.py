@@ -21,6 +21,8 @@ from entropylens.show.explorers.contraction import (
     COLD,
     FIRST,
     HOT,
+    MAPS,
+    VALUES,
     apart,
     contraction_explorer,
     instance,
@@ -95,7 +97,7 @@ def close(found: Any, wanted: torch.Tensor) -> None:
 
 def test_numbers_are_python_s(page: Page) -> None:
     explorer = contraction_explorer()
-    toy = {name: getattr(explorer, name) for name in ("maps", "values", "radius", "loops", "apart")}
+    toy = {name: getattr(explorer, name) for name in ("radius", "loops", "apart")} | {"maps": MAPS, "values": VALUES}
     page.evaluate(
         """async (code) => {
             window.toy = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
@@ -182,6 +184,31 @@ def test_cases_are_chosen_by_keyboard(page: Page) -> None:
     expect(told(page)).to_contain_text("both alike: 0.69 nats of entropy, of 0.69 at most")
     page.get_by_role("button", name="sent out of the ball").click()
     expect(told(page)).to_contain_text("leaves the unit ball: ‖F(X\u00a0+\u00a0Z)‖ is 1.016")
+
+
+def test_chance_finds_no_counterexample_and_climbing_does(page: Page, address: str) -> None:
+    page.add_init_script(
+        """(() => {
+            let seed = 1; // the same numbers each time
+            Math.random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+        })();"""
+    )
+    page.goto(link(address, {**FIRST, "tokens": 2}))
+    texts = set()
+    for _ in range(30):
+        page.get_by_role("button", name="at random").click()
+        expect(told(page)).to_contain_text("It holds here.")
+        texts.add(told(page).inner_text())
+    assert len(texts) == 30
+    page.goto(link(address, {**FIRST, "tokens": 2, "temperature": 0.25}))
+    for _ in range(4):
+        page.get_by_role("button", name="climb").focus()
+        page.keyboard.press("Enter")
+    expect(told(page)).to_contain_text(": a counterexample.")
+    expect(slider(page, "temperature τ")).to_have_attribute("aria-valuetext", "0.25")
+    text = told(page).inner_text()
+    page.reload()
+    expect(told(page)).to_have_text(text)
 
 
 def test_each_control_changes_what_is_drawn_and_stays_in_the_address(page: Page) -> None:

@@ -8,10 +8,12 @@ const BOUNDS = { // in the order of the table; each has its own dashes and mark,
 };
 const HOLDS = { true: "✓", false: "✗", null: "–" };
 const SLACK = 1 + 1e-9; // for rounding, as in Python
+const STEPS = 300; // of a climb: half a second at most
 
 export default {
   render({ model, el, page }) {
-    const toy = Object.fromEntries(["maps", "values", "radius", "loops", "apart"].map((key) => [key, model.get(key)])), { loops, radius } = toy;
+    const toy = Object.fromEntries(["radius", "loops", "apart"].map((key) => [key, model.get(key)])), { loops, radius } = toy;
+    for (const key of ["maps", "values"]) toy[key] = Object.fromEntries(model.get(key)); // pairs, since a notebook sorts keys
     const ends = Object.fromEntries(model.get("ends").map(([name, ...end]) => [name, end])), state = { ...model.get("selected") };
     const counts = model.get("counts"), orders = model.get("orders"), most = state.places.length;
     const tokens = state.places.map((_, i) => i + 1), limits = { ...ends, temperature: ends.temperature.map((x) => 2 ** x) };
@@ -72,7 +74,9 @@ export default {
 
     // ---- what is on the page ----------------------------------------------------------------------------------------
     const quiet = { "data-lm-suppress-shortcuts": "true" };
-    const cases = model.get("cases").map(([text, all]) => make("button", { type: "button", text, ...quiet, click: () => select(all) }));
+    const button = (text, to) => make("button", { type: "button", text, ...quiet, click: () => select(to()) });
+    const cases = model.get("cases").map(([text, all]) => button(text, () => all));
+    const search = [button("at random", () => atRandom(toy, state, ends)), button("climb", () => climb(toy, state, STEPS))];
     const numbers = (label, values, key) => {
       const group = choice(label, values.map(String), `${state[key]}`, (value) => select({ [key]: Number(value) }));
       return Object.assign(group, { update: () => group.show(`${key === "token" ? chosen() + 1 : state[key]}`) });
@@ -91,6 +95,7 @@ export default {
     el.classList.add("explorer", "contraction");
     el.append(
       make("div", { class: "cases", role: "group", "aria-label": "Cases to try" }, make("b", { text: "try" }), ...cases),
+      make("div", { class: "cases", role: "group", "aria-label": "Search for a counterexample" }, make("b", { text: "search" }), ...search),
       make("div", { class: "panels" },
         make("div", { role: "group", "aria-label": "Temperature and weights" }, sliders.temperature, choices[2], sliders.turn, choices[3], sliders.size),
         make("div", { role: "group", "aria-label": "Tokens, and the entropy's order" }, choices[0], token, sliders.across, sliders.up, choices[4])),
@@ -101,6 +106,7 @@ export default {
         "Circles: tokens, Y\u00a0=\u00a0X\u00a0+\u00a0Z with X\u00a0=\u00a0Z; lines: where the chosen one looks; squares: F(Y). Logits are Y\u00a0M\u00a0Yᵀ with M\u00a0=\u00a0W_Q\u00a0W_Kᵀ/τ, so that " +
         "‖W_Q‖‖W_K‖ is 1/τ (spectral): a query is a token's state turned by the angle; M then mirrors it, or keeps only what is across. W_V keeps both directions or only across, times its size " +
         "‖W_V‖_F (below zero: values turned around). ✓ holds, ✗ broken, – no statement, as the hypotheses ‖Y‖_F ≤ 2 and ‖W_V‖_F ≤ ½ do not hold. Corrected: 4 for the printed 2, and ‖Y‖² where that is more. " +
+        `At random: a setting that satisfies them. Climb: ${STEPS} small changes of all but τ, each kept if ‖DF‖ gets larger beside the printed bound (spectral). ` +
         `Two starts: ${toy.apart} apart, in the direction that is stretched most. Promised: the printed bound's largest value in the whole ball, where that is below 1. What is beyond an axis is drawn at its end.` }),
     );
 
@@ -153,7 +159,7 @@ export default {
       const row = now.rows[chosen()], all = now.rows.map(entropy), mean = sum(all) / all.length;
       const label = `Attention of token ${chosen() + 1}: ${row.map((share, j) => `to ${j + 1} ${percent(share)}`).join(", ")}. ` +
         `Its entropy is ${entropy(row).toFixed(3)} nats, that of all rows ${mean.toFixed(3)} on average, the largest possible ${Math.log(row.length).toFixed(3)}.`;
-      chart(bars, { ...FRAME, top: 70, heading: `where token ${chosen() + 1} looks`, label, ticks: SHARES }, (from, to, y) => [
+      chart(bars, { ...FRAME, left: 46, top: 70, heading: `where token ${chosen() + 1} looks`, label, ticks: SHARES }, (from, to, y) => [
         words(0, 30, `entropy ${entropy(row).toFixed(3)} nats, of ${Math.log(row.length).toFixed(3)} at most`, left), words(0, 46, `all rows, on average: ${mean.toFixed(3)}`, left),
         words((from + to) / 2, BOTTOM + 32, "tokens"), ...row.flatMap((share, j) => {
           const wide = (to - from) / row.length, x = from + (j + 0.5) * wide;

@@ -163,8 +163,8 @@ class ContractionExplorer(anywidget.AnyWidget):
     """In the page's address, which holds the explorer's state."""
     counts: traitlets.List[int] = traitlets.List(list(COUNTS)).tag(sync=True)
     orders: traitlets.List[float] = traitlets.List(list(ORDERS)).tag(sync=True)
-    maps: traitlets.Dict[str, float] = traitlets.Dict(MAPS).tag(sync=True)
-    values: traitlets.Dict[str, float] = traitlets.Dict(VALUES).tag(sync=True)
+    maps: traitlets.List[list[Any]] = traitlets.List([[*each] for each in MAPS.items()]).tag(sync=True)
+    values: traitlets.List[list[Any]] = traitlets.List([[*each] for each in VALUES.items()]).tag(sync=True)
     radius = traitlets.Float(RADIUS).tag(sync=True)
     """What the theorem allows ‖Y‖_F to be."""
     loops = traitlets.Int(LOOPS).tag(sync=True)

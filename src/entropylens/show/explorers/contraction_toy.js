@@ -118,3 +118,42 @@ function apart(toy, head, direction, residual) {
   }
   return distances;
 }
+
+const normal = (random) => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+const anyOf = (values, random) => values[Math.floor(values.length * random())];
+
+/** Places of which the first `tokens` satisfy the theorem's hypothesis; to four digits, rounded inwards. */
+function inBall({ radius }, places, tokens) {
+  const factor = Math.min(1, radius / frobenius(places.slice(0, tokens)));
+  const inwards = (x) => Math.trunc(1e4 * Math.max(-radius, Math.min(radius, x))) / 1e4 + 0; // no −0
+  return places.map((at, i) => at.map((x) => inwards(i < tokens ? factor * x : x)));
+}
+
+/** Another setting with as many tokens, at random, that satisfies the theorem's hypotheses; ‖Y‖_F is as large as they allow. */
+function atRandom(toy, chosen, ends, random = Math.random) {
+  const places = chosen.places.map((at) => at.map(() => normal(random))), between = ([low, high]) => low + (high - low) * random();
+  const size = toy.radius / frobenius(places.slice(0, chosen.tokens));
+  return {
+    ...chosen, places: inBall(toy, times(size, places), chosen.tokens), temperature: 2 ** between(ends.temperature), turn: Math.round(between(ends.turn)),
+    map: anyOf(Object.keys(toy.maps), random), values: anyOf(Object.keys(toy.values), random), size: 0.5,
+  };
+}
+
+/**
+ * So many small changes at random, each kept if it makes ‖DF‖ larger beside the printed bound. The temperature stays: most ways
+ * up end where it is hot, at a ratio of 1, since both sides are the value part there.
+ */
+function climb(toy, chosen, steps, random = Math.random) {
+  const height = (at) => ((found) => found.exact / found.bounds.printed[2])(sizes(toy, at));
+  let best = { ...chosen, places: inBall(toy, chosen.places, chosen.tokens), size: Math.sign(chosen.size || 1) * Math.min(0.5, Math.abs(chosen.size) || 0.5) };
+  for (let top = height(best), k = 0; k < steps; k++) {
+    const stride = anyOf([0.5, 0.1, 0.02], random), nudge = () => stride * normal(random), turned = best.turn + 60 * nudge();
+    const next = {
+      ...best, places: inBall(toy, best.places.map((at) => at.map((x) => x + nudge())), best.tokens), turn: turned - 360 * Math.round(turned / 360),
+      ...(random() < 0.1 ? { map: anyOf(Object.keys(toy.maps), random), values: anyOf(Object.keys(toy.values), random) } : {}),
+    };
+    const reached = height(next);
+    if (reached > top) [best, top] = [next, reached];
+  }
+  return best;
+}
