@@ -257,6 +257,26 @@ def test_a_token_is_dragged_and_only_those_that_are_there_can_be_chosen(page: Pa
     expect(page.locator(".explorer .token:visible")).to_have_count(2)
 
 
+def test_a_finger_drags_a_token_and_does_not_scroll(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport=_SMALL, has_touch=True)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(address)
+    circle = page.locator(".explorer .token[data-token='2'] circle")
+    circle.scroll_into_view_if_needed()
+    box, scrolled = circle.bounding_box(), page.evaluate("scrollY")
+    assert box is not None
+    x, y, finger = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, context.new_cdp_session(page)
+    places = [(x + 4 * k, y - 6 * k) for k in range(7)]
+    for kind, at in zip(["touchStart", *["touchMove"] * 6, "touchEnd"], [*places, None], strict=True):
+        points = [{"x": at[0], "y": at[1]}] if at else []
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    moved = circle.bounding_box()
+    assert moved is not None
+    assert (moved["x"] - box["x"], moved["y"] - box["y"]) == pytest.approx((24, -36), abs=2)
+    assert page.evaluate("scrollY") == scrolled
+    context.close()
+
+
 def test_outside_of_the_hypotheses_nothing_is_a_counterexample(page: Page, address: str) -> None:
     page.goto(link(address, {**CASES["the chapter's counterexample"], "size": 0.6}))
     expect(told(page)).to_contain_text("hypotheses do not hold here, so this is no counterexample")
@@ -266,7 +286,7 @@ def test_outside_of_the_hypotheses_nothing_is_a_counterexample(page: Page, addre
 def test_what_is_zero_or_far_away_stays_in_the_picture(page: Page, address: str) -> None:
     for chosen in _STATES[-2:]:
         page.goto(link(address, chosen))
-        expect(told(page)).to_contain_text("Two starts are at")
+        expect(told(page)).to_contain_text("takes two starts to")
         ends = page.locator(".explorer .chart :is(path, circle, rect)").evaluate_all(
             """all => all.map(x => [x.getBoundingClientRect(), x.ownerSVGElement.getBoundingClientRect()])
                 .filter(([a]) => a.width + a.height > 0) // not hidden
