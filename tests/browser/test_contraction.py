@@ -13,6 +13,7 @@ import torch
 from ipywidgets.embed import dependency_state, embed_data
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from entropylens.measures.contraction import softmax_derivative
 from entropylens.measures.operators import derivative
 from entropylens.models.entropies import tsallis
 from entropylens.show.explorers import source
@@ -102,7 +103,7 @@ def test_numbers_are_python_s(page: Page) -> None:
         """async (code) => {
             window.toy = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
         }""",
-        source("contraction_toy.js") + "\nexport { sizes, apart, entropy };",
+        source("contraction_toy.js") + "\nexport { sizes, apart, entropy, softmax };",
     )
     for chosen in _STATES:
         at = instance(chosen)
@@ -110,7 +111,8 @@ def test_numbers_are_python_s(page: Page) -> None:
             """([own, chosen]) => {
                 const now = toy.sizes(own, chosen, true);
                 const ways = [false, true].map((residual) => toy.apart(own, now.head, now.direction, residual));
-                return { ...now, ways, entropies: now.rows.map(toy.entropy), again: toy.sizes(own, chosen).exact };
+                const rows = { entropies: now.rows.map(toy.entropy), bends: now.rows.map(toy.softmax) };
+                return { ...now, ...rows, ways, again: toy.sizes(own, chosen).exact };
             }""",
             [toy, chosen],
         )
@@ -121,6 +123,12 @@ def test_numbers_are_python_s(page: Page) -> None:
         assert found["again"] == found["exact"][2]
         close(found["rows"], at.head.rows(at.y))
         close(found["entropies"], tsallis(at.head.rows(at.y), 1.0))
+        close([each["tsallis"] for each in found["bends"]], tsallis(at.head.rows(at.y), 2.0))
+        for row, each in zip(at.head.rows(at.y), found["bends"], strict=True):
+            jacobian = softmax_derivative(row.expand(len(row), -1), torch.eye(len(row)).double())
+            close(each["norm"], torch.linalg.matrix_norm(jacobian, ord=2))
+            assert each["norm"] <= min(each["most"], each["tsallis"]) + 1e-12
+            close(each["most"], 2 * (row * (1 - row)).max())
         direction = torch.tensor(found["direction"], dtype=torch.float64)
         close(found["exact"][2], derivative(at.head, at.y).push(direction).norm())
         assert float(direction.norm()) == pytest.approx(1, abs=1e-12)

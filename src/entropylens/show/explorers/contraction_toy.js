@@ -60,6 +60,11 @@ function attention({ m }, y) {
 
 const step = (head, y) => mul(attention(head, y), mul(y, head.value)); // F(Y)
 const entropy = (row) => sum(row.map((share) => (share ? -share * Math.log(share) : 0))); // in nats
+/** Of one row, ‖J‖ with J = diag(r) − rᵀr, how far its softmax can stretch, and two bounds on it: 2 max r(1 − r), and S₂(r). */
+const softmax = (row) => ({
+  norm: norm(row.map((x, i) => row.map((y, j) => (i === j ? x : 0) - x * y))),
+  most: 2 * Math.max(...row.map((x) => x * (1 - x))), tsallis: 1 - sum(row.map((x) => x * x)),
+});
 /** J u of each row: what a change u of its logits does to it. */
 const bend = (s, u) => s.map((row, i) => {
   const mean = sum(row.map((share, j) => share * u[i][j]));
