@@ -102,7 +102,7 @@ export default {
         "Circles: tokens, Y\u00a0=\u00a0X\u00a0+\u00a0Z with X\u00a0=\u00a0Z; lines: where the chosen one looks; squares: F(Y). Logits are Y\u00a0M\u00a0Yᵀ with M\u00a0=\u00a0W_Q\u00a0W_Kᵀ/τ, so that " +
         "‖W_Q‖‖W_K‖ is 1/τ (spectral): a query is a token's state turned by the angle; M then mirrors it, or keeps only what is across. W_V keeps both directions or only across, times its size " +
         "‖W_V‖_F (below zero: values turned around). ✓ holds, ✗ broken, – no statement, as the hypotheses ‖Y‖_F ≤ 2 and ‖W_V‖_F ≤ ½ do not hold. Corrected: 4 for the printed 2, and ‖Y‖² where that is more. " +
-        "J\u00a0=\u00a0diag(r)\u00a0−\u00a0rᵀr of the chosen token's row; ‖J‖ is at most ½, too. " +
+        "J\u00a0=\u00a0diag(r)\u00a0−\u00a0rᵀr of the chosen token's row: ‖J‖ ≤ 2 max r(1\u00a0−\u00a0r) ≤ ½, and ≤ S₂(r). " +
         `At random: a setting that satisfies them. Climb: ${STEPS} small changes of all but τ, each kept if ‖DF‖ gets larger beside the printed bound (spectral). ` +
         `Two starts: ${toy.apart} apart, in the direction that is stretched most. Promised: the printed bound's largest value in the whole ball, where that is below 1. What is beyond an axis is drawn at its end.` }),
     );
@@ -156,7 +156,7 @@ export default {
     const BOTTOM = 236, FRAME = { left: 40, right: 12, top: 96, bottom: BOTTOM, height: 276 };
     function drawBars(now) {
       const row = now.rows[chosen()], all = now.rows.map(entropy), mean = sum(all) / all.length, j = softmax(row);
-      const own = `softmax: ‖J‖ ${size(j.norm)} ≤ 2 max r(1\u00a0−\u00a0r) = ${size(j.most)}; S₂ = ${size(j.tsallis)}`;
+      const own = `softmax: ‖J‖ ${size(j.norm)} ≤ ${size(j.most)}, ≤ S₂ = ${size(j.tsallis)}`;
       const label = `Attention of token ${chosen() + 1}: ${row.map((share, j) => `to ${j + 1} ${percent(share)}`).join(", ")}. ` +
         `Its entropy is ${entropy(row).toFixed(3)} nats, that of all rows ${mean.toFixed(3)} on average, the largest possible ${Math.log(row.length).toFixed(3)}. Of its ${own}.`;
       chart(bars, { ...FRAME, left: 46, top: 86, heading: `where token ${chosen() + 1} looks`, label, ticks: SHARES }, (from, to, y) => [
