@@ -51,8 +51,7 @@ def _row(entry: Entry) -> str:
     claim, word = entry.claim, entry.word
     cells = {
         "Claim": f"<b>{escape(claim.id)}</b> {escape(claim.claim)}",
-        "What the paper says": f'{escape(claim.says)} <abbr title="as {SOURCES[claim.source]} has it">'
-        f"[{escape(claim.source)}]</abbr>",
+        "What the paper says": f"{escape(claim.says)} {who_says(claim.source)}",
         "What we measured": _measured(entry),
         "Verdict": f'<strong class="verdict">{MARKS[word]} {word}</strong>{_verdict_notes(entry)}',
     }
@@ -61,6 +60,11 @@ def _row(entry: Entry) -> str:
         for head, cell in cells.items()
     )
     return f'<tr role="row" id="{escape(claim.id)}" class="{word}">{body}</tr>'
+
+
+def who_says(source: str) -> str:
+    """The mark of who was read, in HTML: [P], [S] or [P/S]."""
+    return f'<abbr title="as {SOURCES[source]} has it">[{escape(source)}]</abbr>'
 
 
 def _verdict_notes(entry: Entry) -> str:

@@ -15,6 +15,7 @@ from entropylens.results.registry import Rule
 from entropylens.results.statistics import Interval
 from entropylens.show.claims import MARKS
 from entropylens.show.figures import listing
+from entropylens.show.ledger import who_says
 
 
 def in_a_sentence(entry: Entry) -> str:
@@ -30,8 +31,8 @@ def _parts(entry: Entry) -> list[str]:
     if verdict.second is not None and rule.second is not None:
         told.append(_effect(verdict.second, rule, rule.second))
     if rule.test == "rate":
-        return [*told, f"asked for: {rule.unit} above {rule.smallest_effect:g}"]
-    return [*told, f"from {rule.smallest_effect:g} {rule.unit} on it would matter"]
+        return [*told, f"asked for: above {rule.smallest_effect:g} ({rule.unit})"]
+    return [*told, f"would matter from {rule.smallest_effect:g} on ({rule.unit})"]
 
 
 def _effect(effect: Interval, rule: Rule, condition: Mapping[str, object]) -> str:
@@ -76,7 +77,8 @@ def written_for(entries: Sequence[Entry], verdicts: Mapping[str, str]) -> HTML:
     if changed:
         told = f"The prose on this page was written for other verdicts: {escape(listing(changed))}. Trust the ledger."
         return _box("warning", "Older than the ledger", told)
-    told = f"The prose on this page fits the verdicts of all {len(then)} claims that it was written for."
+    which = f"all {len(now)}" if len(then) == len(now) else f"the {len(then)} of {len(now)}"
+    told = f"The prose on this page fits the verdicts of {which} claims that it was written for."
     return _box("tip", "As the ledger stands", told)
 
 
@@ -112,7 +114,7 @@ def _row(entry: Entry, heads: Sequence[str]) -> str:
     number = (claim.chapter or "").partition("_")[0].lstrip("0")
     link = f'<p><a href="{escape(claim.chapter)}.ipynb">chapter {number}</a></p>' if claim.chapter else ""
     cells = (
-        f"<b>{escape(claim.id)}</b> {escape(claim.claim)}",
+        f"<b>{escape(claim.id)}</b> {escape(claim.claim)} {who_says(claim.source)}",
         "".join(f"<p>{escape(part)}</p>" for part in _parts(entry)),
         f'<strong class="verdict">{MARKS[entry.word]} {entry.word}</strong>{told}{link}',
     )
@@ -146,16 +148,31 @@ def seeds_to_decide(entry: Entry) -> int | None:
     return math.ceil(e.n * ((e.high - e.low) / 2 / distance) ** 2) if distance else None
 
 
+def leaning(entry: Entry) -> str:
+    """What the condition that decides would say, were its mean known exactly: "supported" or "refuted".
+
+    Raises:
+        ValueError: of a claim without rows, or a rule that is not about a mean.
+    """
+    verdict, rule = entry.verdict, entry.claim.rule
+    if verdict is None or rule is None or rule.test != "mean":
+        raise ValueError(f"{entry.claim.id} has no mean to lean by")
+    return "supported" if verdict.effect.mean > rule.smallest_effect else "refuted"
+
+
 def turned(entries: Sequence[Entry], factor: float) -> list[str]:
     """Ids of the claims whose verdict would be another one with `factor` times the smallest effect."""
     return [entry.claim.id for entry in entries if rescaled(entry, factor) != entry.word]
 
 
 def sensitivity(entries: Sequence[Entry], factors: Sequence[float]) -> pd.DataFrame:
-    """How many verdicts of each kind there would be for multiples of the smallest effects, and how many turn."""
+    """How many verdicts of each kind there would be, and how many turn: a column a multiple of the smallest effects.
+
+    Upright, so that it fits on a phone.
+    """
     table = {}
     for factor in factors:
         words = [rescaled(entry, factor) for entry in entries]
         counts = {word: words.count(word) for word in VERDICTS if word != "untested"}
         table[f"×\u00a0{factor:g}"] = counts | {"turned": len(turned(entries, factor))}
-    return pd.DataFrame(table).T
+    return pd.DataFrame(table)
