@@ -13,16 +13,21 @@ _FOLDER = Path(__file__).parent
 _ENGINE = ("trie_products.js", "trie_model.js", "trie_training.js")
 
 
-def source(name: str) -> str:
-    """The JavaScript module of an explorer, with what all of them share in front."""
-    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("common.js", name))
+def source(*names: str) -> str:
+    """The JavaScript module of an explorer, from one file or several, with what all of them share in front."""
+    return text("common.js", *names)
 
 
 def engine() -> str:
     """JavaScript that trains a transformer on the trie, for a page or a Web Worker; `trie_model.js` says what is in it."""
-    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in _ENGINE)
+    return text(*_ENGINE)
+
+
+def text(*names: str) -> str:
+    """Files of this folder, one after the other."""
+    return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
 def style() -> str:
     """The style sheet of all explorers."""
-    return (_FOLDER / "explorers.css").read_text(encoding="utf-8")
+    return text("explorers.css")
