@@ -1,13 +1,13 @@
 // A transformer that is trained in the page, by a Web Worker (playground_worker.js, its code in WORKER); this draws and asks.
 
-const MODEL = "a change starts a new model", LIVE = ["rate", "beta2", "momentum"], VIEWS = ["axis", "near"];
+const LIVE = ["rate", "beta2", "momentum"], VIEWS = ["axis", "near"];
 const NAMES = {
-  concentration: "concentration", target: "target's seed", data: "data", n: "sentences", batch: "sentences a step", width: "width d_model",
+  concentration: "concentration", target: "target's seed", data: "data", n: "sentences", batch: "sentences a step", width: "width d",
   heads: "heads", layers: "layers", variant: "parts", norm: "layer norm", seed: "model's seed", optimizer: "optimiser",
   rate: "learning rate", beta2: "β₂", momentum: "momentum", axis: "steps", near: "zoom",
 };
 const CALLED = {
-  exact: "exact: the whole target", finite: "a sample, drawn once", fresh: "fresh sentences at each step", full: "attention and FFN",
+  exact: "exact", finite: "a sample", fresh: "fresh", full: "attention, FFN",
   attention_only: "attention only", ffn_only: "FFN only", no_mixing: "FFN, no mixing", pre: "before (pre)", post: "after (post)", none: "none",
   adam: "Adam", rmsprop: "RMSprop", sgd: "SGD", log: "logarithmic", linear: "even", all: "everything", target: "near the target",
 };
@@ -188,12 +188,12 @@ export default {
     }
     const heads = pick("heads");
     const fields = [
-      ["Target and data", MODEL, slide("concentration"), seed("target"), aimed, pick("data"), slide("n"), slide("batch")],
-      ["Model", MODEL, pick("width"), heads, pick("layers"), pick("variant"), pick("norm"), seed("seed"), size],
-      ["Optimiser", `its kind: ${MODEL}`, pick("optimizer"), make("small", { text: "while it trains:" }), slide("rate"), slide("beta2"), slide("momentum")],
+      ["Target and data", slide("concentration"), seed("target"), aimed, pick("data"), slide("n"), slide("batch")],
+      ["Model", pick("width"), heads, pick("layers"), pick("variant"), pick("norm"), seed("seed"), size],
+      ["Optimiser", pick("optimizer"), make("small", { text: "These may change while it trains:" }), slide("rate"), slide("beta2"), slide("momentum")],
     ];
-    const groups = fields.map(([legend, what, ...inside]) => make("fieldset", {}, make("legend", {}, legend, make("small", { text: ` (${what})` })), ...inside));
-    const settings = make("details", { open: "" }, make("summary", { text: "Settings" }), make("div", { class: "settings" }, ...groups));
+    const groups = fields.map(([text, ...inside]) => make("fieldset", {}, make("legend", { text }), ...inside));
+    const settings = make("details", { open: "" }, make("summary", {}, make("b", { text: "Settings" }), " (a change starts a new model)"), make("div", { class: "settings" }, ...groups));
     const controls = fields.flat().filter((each) => each.show);
     const views = ["axis", "near"].map((key) => Object.assign(choice(NAMES[key], choices[key], state[key], (value) => choose({ [key]: value }), CALLED), { key }));
     const cases = presets.map(([name, look, settings]) => ({ name, look, settings, button: button(name, () => press({ name, settings }), { "aria-pressed": "false" }) }));
@@ -209,7 +209,7 @@ export default {
       make("div", { class: "bench" },
         settings,
         make("div", { class: "shown" },
-          make("div", { class: "panels" }, ...Object.values(panels), make("div", {}, make("b", { text: "each sentence, learned against true" }), canvas, legend),
+          make("div", { class: "panels" }, ...Object.values(panels), make("div", {}, make("b", { text: "sentences: learned, true" }), canvas, legend),
             make("div", { class: "beside" }, told, heard, ...views, ghostLabel)))),
       make("div", { class: "steer" }, ...(page ? [button("Copy link", copyLink), copied] : []), bench, speeds),
     );

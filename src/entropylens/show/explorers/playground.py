@@ -65,7 +65,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "SGD with momentum beside it": (
         "The same rate, which means something else to SGD: it is about the most that SGD with momentum bears here. The loss "
-        "falls, with small spikes (zoom in), and hardly a neuron dies. Load Adam first, and both are drawn.",
+        "falls, with small spikes (zoom in), and hardly a neuron dies; with some seeds it diverges. Load Adam first, and both are drawn.",
         {**_EXACT, "optimizer": "sgd", "rate": 0.1},
     ),
     "Attention only": (
