@@ -132,4 +132,6 @@ def test_python_may_choose_and_nonsense_is_refused() -> None:
 
 
 def test_without_javascript_the_settings_are_told() -> None:
-    assert repr(playground(width=8)).startswith("Playground (needs JavaScript): concentration 0.5, target 1, data finite")
+    assert repr(playground(width=8)).startswith(
+        "Playground (needs JavaScript): concentration 0.5, target 1, data finite"
+    )

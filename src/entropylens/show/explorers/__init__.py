@@ -19,7 +19,7 @@ def source(*names: str) -> str:
 
 
 def engine() -> str:
-    """JavaScript that trains a transformer on the trie, for a page or a Web Worker; `trie_model.js` says what is in it."""
+    """JavaScript that trains a transformer on the trie, for a page or a Web Worker; see `trie_model.js`."""
     return text(*_ENGINE)
 
 

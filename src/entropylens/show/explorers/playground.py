@@ -30,7 +30,7 @@ CHOICES: dict[str, tuple[float | str, ...]] = {
     "axis": ("linear", "log"),
     "near": ("all", "target"),
 }
-"""Setting to what it may be: of data (`n` sentences are a sample, `batch` are drawn at each step), model, optimiser, view."""
+"""Setting to what it may be; `n` sentences are a sample, `batch` are drawn each step, `axis` and `near` are views."""
 SEEDS = ("target", "seed")
 """Settings too: what draws the target, and what draws data and first parameters."""
 MOST_SEED = 999
@@ -44,42 +44,43 @@ _SMALL = {**FIRST, "width": 16}
 _EXACT = {**_SMALL, "data": "exact"}
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "See the bias": (
-        "A wide model, and few sentences: its entropy falls through the target's, to that of its sample, and stays there; "
-        "the circles in the scatter, sentences never seen, sink.",
+        "A wide model, and few sentences: its entropy falls through the target's, to that of its sample, and stays "
+        "there; the circles in the scatter, sentences never seen, sink.",
         FIRST,
     ),
     "Make it vanish": (
-        "The same model sees the whole target at each step: its entropy comes down to the target's from above, and nothing "
-        "is left that would pull it below.",
+        "The same model sees the whole target at each step: its entropy comes down to the target's from above, and "
+        "nothing is left that would pull it below.",
         {**FIRST, "data": "exact"},
     ),
     "Fresh sentences": (
-        "As many sentences as that sample had, but drawn anew at each step: the entropy wavers, and does not settle below the "
-        "target's. What took it down was seeing the same ones again.",
+        "As many sentences as that sample had, but drawn anew at each step: the entropy wavers, and does not settle "
+        "below the target's. What took it down was seeing the same ones again.",
         {**FIRST, "data": "fresh"},
     ),
     "Kill neurons with Adam": (
-        "A rate beyond what Adam bears here: the loss stays high and restless, and neurons die in waves; some revive. At 0.03 "
-        "hardly any die: the rate does it, and not Adam as such.",
+        "A rate beyond what Adam bears here: the loss stays high and restless, and neurons die in waves; some revive. "
+        "At 0.03 hardly any die: the rate does it, and not Adam as such.",
         {**_EXACT, "rate": 0.1},
     ),
     "SGD with momentum beside it": (
-        "The same rate, which means something else to SGD: it is about the most that SGD with momentum bears here. The loss "
-        "falls, with small spikes (zoom in), and hardly a neuron dies; with some seeds it diverges. Load Adam first, and both are drawn.",
+        "The same rate, which means something else to SGD: it is about the most that SGD with momentum bears here. "
+        "The loss falls, with small spikes (zoom in), and hardly a neuron dies; with some seeds it diverges. Load Adam "
+        "first, and both are drawn.",
         {**_EXACT, "optimizer": "sgd", "rate": 0.1},
     ),
     "Attention only": (
-        "Without an FFN the entropy falls below the target's, too: it takes no FFN to be drawn to a sample. (On the targets of "
-        "chapter 4 two layers of attention do not get there.)",
+        "Without an FFN the entropy falls below the target's, too: it takes no FFN to be drawn to a sample. (On the "
+        "targets of chapter 4 two layers of attention do not get there.)",
         {**_SMALL, "variant": "attention_only"},
     ),
     "FFN only": (
-        "And no attention: a plain average over positions is enough here. Compare how closely the two come to the sample's "
-        "entropy, and after how many steps; then try other seeds.",
+        "And no attention: a plain average over positions is enough here. Compare how closely the two come to the "
+        "sample's entropy, and after how many steps; then try other seeds.",
         {**_SMALL, "variant": "ffn_only"},
     ),
-}  # fmt: skip
-"""Name to what to look for, and settings. What they say was seen with these settings and, but for divergence, other seeds."""
+}
+"""Name to what to look for, and settings. What they say was seen with other seeds, too; tests look at these."""
 
 
 class Playground(anywidget.AnyWidget):
