@@ -14,15 +14,20 @@ _ENGINE = tuple(f"trie_{part}.js" for part in ("products", "parts", "model", "di
 
 
 def source(*names: str) -> str:
-    """The JavaScript module of an explorer, its files in the given order, with what all of them share in front."""
-    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in ("common.js", *names))
+    """The JavaScript module of an explorer, from one file or several, with what all of them share in front."""
+    return text("common.js", *names)
 
 
 def engine() -> str:
     """JavaScript that trains a transformer on the trie, for a page or a Web Worker; see `trie_model.js`."""
-    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in _ENGINE)
+    return text(*_ENGINE)
+
+
+def text(*names: str) -> str:
+    """Files of this folder, one after the other."""
+    return "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
 def style() -> str:
     """The style sheet of all explorers."""
-    return (_FOLDER / "explorers.css").read_text(encoding="utf-8")
+    return text("explorers.css")

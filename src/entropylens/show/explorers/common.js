@@ -125,6 +125,69 @@ function sharpContext(canvas, width, height) {
   return context;
 }
 
+/**
+ * Learned against true probability of all sentences, both logarithmic: `truth` and `learned` are bytes, as `as_bytes` in models.py
+ * has them, and `seen` is how often a sample has each, or null. Returns the pen, its ink, and where a byte lies.
+ */
+function scatter(canvas, el, { truth, learned, seen, decades }) {
+  const width = within(canvas.parentElement.clientWidth || 400, 220, 400), margin = 46, inner = width - margin - 8;
+  const style = getComputedStyle(el), ink = style.color;
+  const dark = (ink.match(/\d+/g) ?? [0]).slice(0, 3).reduce((sum, c) => sum + Number(c), 0) > 384;
+  const filled = dark ? "#56B4E9" : "#0072B2", hollow = dark ? "#E69F00" : "#D55E00";
+  const g = sharpContext(canvas, width, width), x = (byte) => margin + (byte / 255) * inner, y = (byte) => 8 + inner - (byte / 255) * inner;
+  g.font = `11px ${style.fontFamily}`;
+  g.strokeStyle = g.fillStyle = ink;
+  scatterAxes(g, { margin, inner, width, decades });
+  for (const pass of [false, true]) { // hollow ones first, so that the rare filled ones stay visible
+    for (let i = 0; i < truth.length; i++) {
+      const isSeen = !seen || seen[i] > 0;
+      if (isSeen !== pass) continue;
+      g.beginPath();
+      g.arc(x(truth[i]), y(learned[i]), isSeen ? 1.7 : 2, 0, 2 * Math.PI);
+      g.globalAlpha = isSeen ? 0.55 : 0.5;
+      if (isSeen) (g.fillStyle = filled), g.fill();
+      else (g.strokeStyle = hollow), g.stroke();
+    }
+  }
+  g.globalAlpha = 1;
+  return { g, ink, x, y };
+}
+
+function scatterAxes(g, { margin, inner, width, decades }) {
+  const superscript = (n) => String(n).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
+  g.lineWidth = 1;
+  g.textAlign = "right";
+  g.textBaseline = "middle";
+  for (let d = 0; d <= decades; d++) {
+    const at = (d / decades) * inner, power = d - decades;
+    g.globalAlpha = 0.18;
+    g.beginPath();
+    g.moveTo(margin + at, 8), g.lineTo(margin + at, 8 + inner);
+    g.moveTo(margin, 8 + at), g.lineTo(margin + inner, 8 + at);
+    g.stroke();
+    g.globalAlpha = 1;
+    const label = power === 0 ? "1" : `10${superscript(power)}`;
+    if (d % 2 === decades % 2) {
+      g.fillText(label, margin - 4, 8 + inner - at);
+      g.textAlign = "center";
+      g.fillText(label, margin + at, 8 + inner + 11);
+      g.textAlign = "right";
+    }
+  }
+  g.setLineDash([5, 4]);
+  g.beginPath();
+  g.moveTo(margin, 8 + inner), g.lineTo(margin + inner, 8);
+  g.stroke();
+  g.setLineDash([]);
+  g.textAlign = "center";
+  g.fillText("true probability, p_tgt", margin + inner / 2, width - 10);
+  g.save();
+  g.translate(9, 8 + inner / 2);
+  g.rotate(-Math.PI / 2);
+  g.fillText("learned probability, pθ", 0, 0);
+  g.restore();
+}
+
 /** Change an element's text only if it differs: a live region reads out whatever is set. */
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -90,68 +90,11 @@ export default {
     // ---- pictures ---------------------------------------------------------------------------------------------------
     let frame = null; // where things are on the canvas
     function draw() {
-      const width = Math.max(220, Math.min(400, canvas.parentElement.clientWidth || 400));
-      const style = getComputedStyle(el), ink = style.color, margin = 46;
-      const dark = isDark(ink), filled = dark ? "#56B4E9" : "#0072B2", hollow = dark ? "#E69F00" : "#D55E00";
-      const g = sharpContext(canvas, width, width);
-      const inner = width - margin - 8;
-      const x = (byte) => margin + (byte / 255) * inner, y = (byte) => 8 + inner - (byte / 255) * inner;
-      frame = { x, y };
-      g.font = `11px ${style.fontFamily}`;
-      g.strokeStyle = g.fillStyle = ink;
-      drawAxes(g, ink, margin, inner, width);
       const one = chosen();
-      for (const pass of [false, true]) { // hollow ones first, so that the rare filled ones stay visible
-        for (let i = 0; i < size; i++) {
-          const isSeen = !one.seen || one.seen[i] > 0;
-          if (isSeen !== pass) continue;
-          g.beginPath();
-          g.arc(x(one.truth[i]), y(one.learned[i]), isSeen ? 1.7 : 2, 0, 2 * Math.PI);
-          g.globalAlpha = isSeen ? 0.55 : 0.5;
-          if (isSeen) (g.fillStyle = filled), g.fill();
-          else (g.strokeStyle = hollow), g.stroke();
-        }
-      }
-      g.globalAlpha = 1;
+      frame = scatter(canvas, el, { ...one, decades });
       const index = answerSentence(one);
-      if (index !== null) ring(g, ink, x(one.truth[index]), y(one.learned[index]));
+      if (index !== null) ring(frame.g, frame.ink, frame.x(one.truth[index]), frame.y(one.learned[index]));
     }
-
-    function drawAxes(g, ink, margin, inner, width) {
-      g.lineWidth = 1;
-      g.textAlign = "right";
-      g.textBaseline = "middle";
-      for (let d = 0; d <= decades; d++) {
-        const at_ = (d / decades) * inner, power = d - decades;
-        g.globalAlpha = 0.18;
-        g.beginPath();
-        g.moveTo(margin + at_, 8), g.lineTo(margin + at_, 8 + inner);
-        g.moveTo(margin, 8 + at_), g.lineTo(margin + inner, 8 + at_);
-        g.stroke();
-        g.globalAlpha = 1;
-        const label = power === 0 ? "1" : `10${superscript(power)}`;
-        if (d % 2 === decades % 2) {
-          g.fillText(label, margin - 4, 8 + inner - at_);
-          g.textAlign = "center";
-          g.fillText(label, margin + at_, 8 + inner + 11);
-          g.textAlign = "right";
-        }
-      }
-      g.setLineDash([5, 4]);
-      g.beginPath();
-      g.moveTo(margin, 8 + inner), g.lineTo(margin + inner, 8);
-      g.stroke();
-      g.setLineDash([]);
-      g.textAlign = "center";
-      g.fillText("true probability, p_tgt", margin + inner / 2, width - 10);
-      g.save();
-      g.translate(9, 8 + inner / 2);
-      g.rotate(-Math.PI / 2);
-      g.fillText("learned probability, pθ", 0, 0);
-      g.restore();
-    }
-    const superscript = (n) => String(n).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
-    const isDark = (ink) => (ink.match(/\d+/g) ?? [0]).slice(0, 3).reduce((sum, c) => sum + Number(c), 0) > 384;
     function ring(g, ink, cx, cy) {
       g.strokeStyle = ink;
       g.lineWidth = 2;
