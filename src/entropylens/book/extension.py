@@ -1,4 +1,4 @@
-"""The Sphinx extension of this book: publish executed copies, and keep every page off the network.
+"""The Sphinx extension of this book: publish executed copies, keep every page off the network, and mend its HTML.
 
 Listed in `_config.yml` under `sphinx.extra_extensions`. `entropylens build` names the profile in the environment.
 """
@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from entropylens.book import execution, pages, provenance
+from entropylens.book import execution, markup, pages, provenance
 from entropylens.book.build import chapters, documents
 from entropylens.book.keys import surroundings_digest
 from entropylens.book.project import Project
@@ -90,6 +90,12 @@ def drop_thebe(app: Sphinx) -> None:
     app.registry.css_files = [entry for entry in app.registry.css_files if "thebe" not in entry[0]]
 
 
+def mend_markup(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
+    """Mend the HTML of a page's article (event `html-page-context`)."""
+    if context.get("body"):
+        context["body"] = markup.mend(context["body"])
+
+
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     """Put MathJax and its fonts, from the installed wheel, into the site (event `build-finished`)."""
     if error or app.builder.format != "html":
@@ -108,5 +114,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", configure)
     app.connect("source-read", swap_in_executed_copy)
     app.connect("source-read", tell_the_cost)
+    app.connect("html-page-context", mend_markup)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
