@@ -31,7 +31,7 @@ _UNFOLD = """() => {
     document.querySelectorAll('details').forEach(e => (e.open = true));
     document.querySelectorAll('.toggle-button-hidden').forEach(e => e.click());
 }"""
-_MOVING = """() => {
+MOVING = """() => {
     const lasts = (times) => times.split(',').some(t => parseFloat(t) > 0);
     const moves = (s) => s.animationName !== 'none' || lasts(s.transitionDuration) || s.scrollBehavior !== 'auto';
     return [...document.querySelectorAll('*')]
@@ -90,17 +90,24 @@ def _look_closely(page: Page, report: Report) -> None:
     report.weight = sum(Path(unquote(urlsplit(url).path)).stat().st_size for url in report.asked)
     report.untold_images = page.evaluate(_UNTOLD)
     page.evaluate(_UNFOLD)
-    report.moving = page.evaluate(_MOVING)
-    page.evaluate(_AXE + _BARRIERS)
-    report.barriers["light"] = page.evaluate("barriers.structure()") + page.evaluate("barriers.colours()")
+    report.moving = page.evaluate(MOVING)
+    report.barriers["light"] = barriers(page, "structure") + barriers(page, "colours")
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-    report.barriers["dark"] = page.evaluate("barriers.colours()")
+    report.barriers["dark"] = barriers(page, "colours")
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # observers follow
     report.phone_width = page.evaluate(_WIDTH)
     report.too_wide = page.evaluate(_WIDE)
-    report.unreachable = page.evaluate("barriers.scrolling()")
+    report.unreachable = barriers(page, "scrolling")
+
+
+def barriers(page: Page, what: str) -> list[str]:
+    """Return what axe-core calls serious or critical, of "structure", "colours" or "scrolling": a line an element."""
+    if not page.evaluate("'barriers' in window"):
+        page.evaluate(_AXE + _BARRIERS)
+    found: list[str] = page.evaluate(f"barriers.{what}()")
+    return found
 
 
 def _listen(page: Page, base: str, report: Report) -> None:

@@ -22,9 +22,10 @@ _LOOK = """() => {
     const chapter = (e) => (outer(e) ? chapter(outer(e)) : e);
     const near = (e) => [chapter(e), chapter(e).previousElementSibling, chapter(e).nextElementSibling];
     return {
+        ground: getComputedStyle(document.body).getPropertyValue('--pst-color-background'),
         text: article.innerText.trim(),
-        hidden: all('p, li, h1, h2, h3, pre, table, th, td, img, svg, figure').filter(e => !e.closest('summary') && !shown(e))
-            .map(e => e.outerHTML.slice(0, 100)),
+        hidden: all('p, li, h1, h2, h3, pre, table, th, td, img, svg, figure')
+            .filter(e => !e.closest('summary') && !shown(e)).map(e => e.outerHTML.slice(0, 100)),
         broken: all('img').filter(e => !e.naturalWidth).map(e => e.src),
         explorers: all('script[type$="widget-view+json"]').map(e => ({
             told: e.nextElementSibling?.innerText ?? '', figure: near(e).some(s => s?.querySelector('img')) })),
@@ -40,9 +41,11 @@ def context(browser: Browser) -> BrowserContext:
 def test_a_page_without_javascript_is_complete(context: BrowserContext, server: str, page_name: str) -> None:
     page = context.new_page()
     page.goto(f"{server}/{page_name}")
+    page.locator("main").wait_for()  # where a redirect leads
     seen: dict[str, Any] = page.evaluate(_LOOK)
     page.close()
     assert seen["text"]
+    assert seen["ground"], "the theme's colours are missing"
     assert seen["hidden"] == []
     assert seen["broken"] == []
     for explorer in seen["explorers"]:

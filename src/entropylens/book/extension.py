@@ -107,6 +107,15 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     shutil.copy(source / _MATHJAX_BUNDLE, target / _MATHJAX_BUNDLE)
 
 
+def colour_without_javascript(app: Sphinx, error: Exception | None) -> None:
+    """Name a colour scheme in each page (event `build-finished`): the theme's "auto" has none without its script."""
+    if error or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace('data-theme="auto"', 'data-theme="light"', 1), encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_config_value("entropylens_profile", os.environ.get("ENTROPYLENS_PROFILE", "full"), "env", [str])
@@ -116,4 +125,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", tell_the_cost)
     app.connect("html-page-context", mend_markup)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", colour_without_javascript)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
