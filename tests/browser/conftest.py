@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.conftest import ROOT, find_chromium
 
@@ -54,10 +55,22 @@ def page_names(site: Path | None) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "page_name" in metafunc.fixturenames:
         names = page_names(built_site()) or ["index.html"]
-        # one worker sees all tests of a page, so that several workers do not each open it
-        metafunc.parametrize("page_name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names])
+        metafunc.parametrize("page_name", names)
     if "base_url" in metafunc.fixturenames:
         metafunc.parametrize("base_url", ["http", "file"], indirect=True)
+
+
+class _ByPage(LoadScopeScheduling):
+    """One worker gets all tests of a page, so that several do not each open it: pytest 9 ignores xdist_group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        page = re.search(r"\[(.*\.html)", nodeid)
+        return page[1] if page else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    return _ByPage(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
