@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.conftest import ROOT, find_chromium
 
@@ -20,6 +23,16 @@ _FLAGS = (
 )
 
 expect.set_options(timeout=20_000)  # as many browsers as cores share them, and the usual 5 seconds may be too few
+
+
+_NOT_FOR_EXPLORERS = re.compile(r"/(tex-chtml-full|fontawesome|searchindex)\.js")
+
+
+def lean_context(browser: Browser, **options: Any) -> BrowserContext:
+    """A profile for tests of explorers: without formulas, icons and search, a page opens in two thirds of the time."""
+    context = browser.new_context(**options)
+    context.route(_NOT_FOR_EXPLORERS, lambda route: route.fulfill(body="", content_type="text/javascript"))
+    return context
 
 
 def built_site() -> Path | None:
@@ -42,10 +55,22 @@ def page_names(site: Path | None) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "page_name" in metafunc.fixturenames:
         names = page_names(built_site()) or ["index.html"]
-        # one worker sees all tests of a page, so that several workers do not each open it
-        metafunc.parametrize("page_name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names])
+        metafunc.parametrize("page_name", names)
     if "base_url" in metafunc.fixturenames:
         metafunc.parametrize("base_url", ["http", "file"], indirect=True)
+
+
+class _ByPage(LoadScopeScheduling):
+    """One worker gets all tests of a page, so that several do not each open it: pytest 9 ignores xdist_group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        page = re.search(r"\[(.*\.html)", nodeid)
+        return page[1] if page else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    return _ByPage(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

@@ -1,80 +1,20 @@
-"""Every page of the built site, in a real browser: whole, quiet, offline, and readable on a phone."""
+"""Every page of the built site, in a real browser: whole, quiet, offline, open to everyone, and readable on a phone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+from playwright.sync_api import Browser, BrowserContext
+
+from tests.browser.looks import PHONE, Report, look_at
+from tests.browser.weights import data_weight
 
 pytestmark = pytest.mark.browser
 
-_DESK = {"width": 1280, "height": 900}
-_PHONE = {"width": 400, "height": 800}
-_MATH = "document.querySelectorAll('.math').length"
-_TYPESET = "document.querySelectorAll('mjx-container').length"
-_MATH_ERRORS = "[...document.querySelectorAll('mjx-merror')].map(e => e.textContent)"
-_UNTOLD = "[...document.images].filter(i => !i.alt.trim() || /\\.(png|svg|jpe?g)$/.test(i.alt)).map(i => i.src)"
-_WIDTH = "document.documentElement.scrollWidth"
-_WIDE = """() => [...document.querySelectorAll('body *')]
-    .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && e.checkVisibility())
-    .slice(0, 5).map(e => `${e.tagName}.${e.className}`)"""
-
-
-@dataclass
-class Report:
-    """What a browser saw on one page."""
-
-    complaints: list[str] = field(default_factory=list)
-    title: str = ""
-    formulas: int = 0
-    typeset: int = 0
-    math_errors: list[str] = field(default_factory=list)
-    untold_images: list[str] = field(default_factory=list)
-    phone_width: int = 0
-    too_wide: list[str] = field(default_factory=list)
-
-
-def look_at(context: BrowserContext, base: str, name: str) -> Report:
-    """Open a page once, on a desk and then on a phone, and note everything that the tests ask about."""
-    report, page = Report(), context.new_page()
-    _listen(page, base, report)
-    page.set_viewport_size(_DESK)
-    page.goto(f"{base}/{name}")
-    page.wait_for_load_state("networkidle")
-    report.formulas = page.evaluate(_MATH)
-    if report.formulas:
-        page.wait_for_function("window.MathJax && MathJax.startup && MathJax.startup.promise", timeout=20_000)
-        page.evaluate("MathJax.startup.promise")
-    report.title = page.title()
-    report.typeset = page.evaluate(_TYPESET)
-    report.math_errors = page.evaluate(_MATH_ERRORS)
-    report.untold_images = page.evaluate(_UNTOLD)
-    page.set_viewport_size(_PHONE)
-    report.phone_width = page.evaluate(_WIDTH)
-    report.too_wide = page.evaluate(_WIDE)
-    page.close()
-    return report
-
-
-def _listen(page: Page, base: str, report: Report) -> None:
-    def request(sent: Request) -> None:
-        if not sent.url.startswith((base, "data:", "blob:", "about:")):
-            report.complaints.append(f"outside request: {sent.url}")
-
-    def response(received: Response) -> None:
-        if received.status >= 400:
-            report.complaints.append(f"status {received.status}: {received.url}")
-
-    def console(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            report.complaints.append(f"console {message.type}: {message.text}")
-
-    page.on("request", request)
-    page.on("response", response)
-    page.on("console", console)
-    page.on("requestfailed", lambda failed: report.complaints.append(f"failed: {failed.url} {failed.failure}"))
-    page.on("pageerror", lambda error: report.complaints.append(f"uncaught: {error}"))
+_HEAVIEST_PAGE = 8_000_000
+_MOST_DATA_ON_A_PAGE = 300_000
+_MOST_DATA = 3_000_000
 
 
 @pytest.fixture(scope="session")
@@ -89,12 +29,21 @@ def seen() -> dict[tuple[str, str], Report]:
     return {}
 
 
+def _report(context: BrowserContext, base: str, page_name: str, seen: dict[tuple[str, str], Report]) -> Report:
+    if (base, page_name) not in seen:
+        seen[base, page_name] = look_at(context, base, page_name)
+    return seen[base, page_name]
+
+
 @pytest.fixture
 def report(context: BrowserContext, base_url: str, page_name: str, seen: dict[tuple[str, str], Report]) -> Report:
-    key = (base_url, page_name)
-    if key not in seen:
-        seen[key] = look_at(context, base_url, page_name)
-    return seen[key]
+    return _report(context, base_url, page_name, seen)
+
+
+@pytest.fixture
+def close_report(context: BrowserContext, site: Path, page_name: str, seen: dict[tuple[str, str], Report]) -> Report:
+    """What does not depend on how a page is reached is looked at once, from disk."""
+    return _report(context, site.as_uri(), page_name, seen)
 
 
 def test_page_is_quiet_and_offline(report: Report) -> None:
@@ -107,12 +56,31 @@ def test_page_shows_its_formulas(report: Report) -> None:
     assert report.math_errors == []
 
 
-def test_images_are_described(report: Report) -> None:
-    assert report.untold_images == [], "alternative text must say what an image shows"
+def test_images_are_described(close_report: Report) -> None:
+    assert close_report.untold_images == [], "alternative text must say what an image shows"
 
 
-def test_page_fits_a_phone(report: Report) -> None:
-    assert report.phone_width <= _PHONE["width"], f"it scrolls sideways; look at {report.too_wide}"
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_people_out(close_report: Report, scheme: str) -> None:
+    assert close_report.barriers[scheme] == []
+
+
+def test_page_fits_a_phone(close_report: Report) -> None:
+    assert close_report.phone_width <= PHONE["width"], f"it scrolls sideways; look at {close_report.too_wide}"
+    assert close_report.unreachable == [], "what scrolls must do so by keyboard, too"
+
+
+def test_nothing_moves_for_those_who_want_no_motion(close_report: Report) -> None:
+    assert close_report.moving == []
+
+
+def test_page_is_light(close_report: Report, site: Path, page_name: str) -> None:
+    assert close_report.weight <= _HEAVIEST_PAGE
+    assert data_weight(site / page_name) <= _MOST_DATA_ON_A_PAGE
+
+
+def test_all_explorers_together_are_light(site: Path) -> None:
+    assert sum(map(data_weight, site.rglob("*.html"))) <= _MOST_DATA
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,4 +1,4 @@
-"""The Sphinx extension of this book: publish executed copies, and keep every page off the network.
+"""The Sphinx extension of this book: publish executed copies, keep every page off the network, and mend its HTML.
 
 Listed in `_config.yml` under `sphinx.extra_extensions`. `entropylens build` names the profile in the environment.
 """
@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from entropylens.book import execution, pages, provenance
+from entropylens.book import execution, markup, pages, provenance
 from entropylens.book.build import chapters, documents
 from entropylens.book.keys import surroundings_digest
 from entropylens.book.project import Project
@@ -90,6 +90,12 @@ def drop_thebe(app: Sphinx) -> None:
     app.registry.css_files = [entry for entry in app.registry.css_files if "thebe" not in entry[0]]
 
 
+def mend_markup(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
+    """Mend the HTML of a page's article (event `html-page-context`)."""
+    if context.get("body"):
+        context["body"] = markup.mend(context["body"])
+
+
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     """Put MathJax and its fonts, from the installed wheel, into the site (event `build-finished`)."""
     if error or app.builder.format != "html":
@@ -101,6 +107,15 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     shutil.copy(source / _MATHJAX_BUNDLE, target / _MATHJAX_BUNDLE)
 
 
+def colour_without_javascript(app: Sphinx, error: Exception | None) -> None:
+    """Name a colour scheme in each page (event `build-finished`): the theme's "auto" has none without its script."""
+    if error or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace('data-theme="auto"', 'data-theme="light"', 1), encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_config_value("entropylens_profile", os.environ.get("ENTROPYLENS_PROFILE", "full"), "env", [str])
@@ -108,5 +123,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", configure)
     app.connect("source-read", swap_in_executed_copy)
     app.connect("source-read", tell_the_cost)
+    app.connect("html-page-context", mend_markup)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", colour_without_javascript)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -66,7 +66,7 @@ class ModelExplorer(anywidget.AnyWidget):
         return {**self.selected, **chosen}
 
 
-def bias_explorer(rows: pd.DataFrame, log_probs: Tensor, seeds: int = 3) -> ModelExplorer:
+def bias_explorer(rows: pd.DataFrame, log_probs: Tensor, seeds: int = 2) -> ModelExplorer:
     """Chapter 3's: width × data × seed of the main design; arguments as of `model_explorer`."""
     final = rows[rows["final"]].reset_index(drop=True)
     data = [data_label(r, n) for r, n in zip(final["regime"], final["n_samples"], strict=True)]

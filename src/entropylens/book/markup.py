@@ -1,0 +1,27 @@
+"""A page's HTML as Sphinx wrote it, made fit for readers without JavaScript, and for those who listen to it."""
+
+from __future__ import annotations
+
+import re
+
+_VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">.*?</script>', re.DOTALL)
+_NO_EXPLORER = (
+    '<noscript><p class="unscripted">An explorer stands here, to play with what this section tells. It needs '
+    "JavaScript, runs in the page itself, and loads nothing from elsewhere. The text and the figures around it do "
+    "without.</p></noscript>"
+)
+_FORMULA = re.compile(r'class="math\b')
+_NO_FORMULAS = (
+    '<noscript><p class="unscripted">JavaScript is off: formulas appear as they were typed, in TeX. Text, tables and '
+    "figures are complete.</p></noscript>"
+)
+
+
+def mend(body: str) -> str:
+    """Return the HTML of a page's article, with a sentence where JavaScript would be, and roles that exist.
+
+    Docutils gives references a role that ARIA has withdrawn, and that must not stand in a list.
+    """
+    body = _VIEW.sub(lambda view: view[0] + _NO_EXPLORER, body)
+    body = body.replace(' role="doc-biblioentry"', ' role="listitem"')
+    return (_NO_FORMULAS if _FORMULA.search(body) else "") + body

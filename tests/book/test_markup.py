@@ -1,0 +1,23 @@
+"""What is mended in a page's HTML."""
+
+from __future__ import annotations
+
+from entropylens.book.markup import mend
+
+_VIEW = '<script type="application/vnd.jupyter.widget-view+json">\n{"model_id": "a"}\n</script>'
+
+
+def test_each_explorer_is_followed_by_words_for_those_without_javascript() -> None:
+    mended = mend(f"<p>one</p>{_VIEW}<p>two</p>{_VIEW}")
+    assert mended.count("<noscript>") == 2
+    assert mended.startswith(f"<p>one</p>{_VIEW}<noscript><p class=")
+
+
+def test_formulas_are_announced_once_and_only_where_there_are_any() -> None:
+    assert mend('<span class="math notranslate">x</span><div class="math">y</div>').count("in TeX") == 1
+    assert mend("<p>aftermath</p>") == "<p>aftermath</p>"
+
+
+def test_references_have_a_role_that_may_stand_in_a_list() -> None:
+    before = '<div role="list" class="citation-list"><div class="citation" role="doc-biblioentry"></div></div>'
+    assert mend(before) == '<div role="list" class="citation-list"><div class="citation" role="listitem"></div></div>'
