@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_ENGINE = ("trie_products.js", "trie_model.js", "trie_training.js")
+_ENGINE = tuple(f"trie_{part}.js" for part in ("products", "parts", "model", "distributions", "training"))
 
 
 def source(*names: str) -> str:
