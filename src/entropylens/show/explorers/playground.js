@@ -209,7 +209,7 @@ export default {
       make("div", { class: "bench" },
         settings,
         make("div", { class: "shown" },
-          make("div", { class: "panels" }, ...Object.values(panels), make("div", {}, make("b", { text: "sentences: learned, true" }), canvas, legend),
+          make("div", { class: "panels" }, ...Object.values(panels), make("div", {}, make("b", { text: "learned against true" }), canvas, legend),
             make("div", { class: "beside" }, told, heard, ...views, ghostLabel)))),
       make("div", { class: "steer" }, ...(page ? [button("Copy link", copyLink), copied] : []), bench, speeds),
     );
@@ -281,7 +281,7 @@ export default {
       if (keys.length) choose(Object.fromEntries(keys.map((key) => [key, change[key]])));
     }
     model.on("change:selected", fromPython);
-    settings.open = el.clientWidth > 520; // on a phone the pictures come first
+    settings.open = !(el.clientWidth && el.clientWidth <= 520); // on a phone the pictures come first; JupyterLab tells no width yet
     begin();
     const stop = keepDrawn(el, refresh);
     return () => (model.off("change:selected", fromPython), stop(), worker.terminate(), clearTimeout(making));

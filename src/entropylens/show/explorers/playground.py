@@ -49,8 +49,8 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         FIRST,
     ),
     "Make it vanish": (
-        "The same model sees the whole target at each step: its entropy comes down to the target's from above, and "
-        "nothing is left that would pull it below.",
+        "The same model sees the whole target at each step: its entropy comes down to the target's from above. "
+        "Training wobbles a little, but nothing is left that would pull it below.",
         {**FIRST, "data": "exact"},
     ),
     "Fresh sentences": (

@@ -105,7 +105,7 @@ function curvesOf({ rows, before, targetEntropy, seenEntropy, neurons, near }) {
   const roomy = ([low, high]) => [low - 0.12 * (high - low), high]; // for words below the lowest line
   const floor = seenEntropy ?? targetEntropy, entropies = near ? [Math.min(...known) - 0.5, targetEntropy + 0.5] : roomy(span(finite("entropy"), ...known));
   const losses = near ? [floor - 0.2, floor + 0.8] : roomy(span(finite("loss").map((x) => Math.min(x, floor + 8)), floor));
-  const top = [0.1, 0.25, 0.5, 1].find((end) => Math.max(0, ...finite("share")) <= end);
+  const top = [0.1, 0.2, 0.5, 1].find((end) => Math.max(0, ...finite("share")) <= end);
   const value = (x, digits) => (Number.isFinite(x) && Math.abs(x) < 1e4 ? x.toFixed(digits) : "beyond all bounds");
   return {
     entropy: {
