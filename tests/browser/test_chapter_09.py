@@ -17,9 +17,8 @@ _TOKENS = ".explorer .tokens input"
 
 
 def move(page: Page, control: str, key: str) -> None:
-    """Focus a slider, and press a key."""
-    page.locator(f".explorer label:has(span:text-matches('^{control} ')) input[type=range]").focus()
-    page.keyboard.press(key)
+    """Press a key on a slider."""
+    page.locator(f".explorer label:has(span:text-matches('^{control} ')) input[type=range]").press(key)
 
 
 def labels(page: Page) -> list[str]:
@@ -52,7 +51,9 @@ def test_sequence_loop_and_token_are_chosen_by_keyboard_and_kept_in_the_address(
 ) -> None:
     with opened(browser, f"{base_url}/{_LOOPS}") as page:
         page.set_viewport_size(_SMALL)  # type: ignore[arg-type]
-        expect(told(page)).to_have_text(re.compile("^Sequence 1.*, after loop 1: the right answer, “.”, has"))
+        expect(told(page)).to_have_text(
+            re.compile("^Sequence 1, trained here, after loop 1: the right answer, “.”, has")
+        )
         move(page, "sequence", "ArrowRight")
         expect(told(page)).to_have_text(re.compile("^Sequence 2.*, after loop 1: "))
         move(page, "loop", "ArrowRight")
@@ -116,8 +117,23 @@ def test_bars_and_line_agree_with_the_words(browser: Browser, server: str) -> No
             whole = sum(heights.values())
             assert heights[right[1]] / whole == pytest.approx(share(right[2]), abs=0.0051)
             expect(page.locator(".explorer .bar.part-0")).to_have_attribute("data-symbol", right[1])
-            line = page.locator(".explorer .chart").last
+            line = page.locator(".explorer .chart").nth(1)
             expect(line).to_have_attribute("aria-label", re.compile(re.escape(right[2])))
+
+
+def test_it_is_computed_anew_on_what_the_reader_types(browser: Browser, server: str) -> None:
+    with opened(browser, f"{server}/{_LOOPS}") as page:
+        page.get_by_label("set by hand").check()
+        move(page, "loop", "End")
+        field = page.get_by_role("textbox", name="edit")
+        for text, answer in (("abcdefghijklmnopa", "b"), ("abcdefghijcla", "b"), ("hbhedcgfd", "c")):
+            field.fill(text)
+            expect(told(page)).to_contain_text(
+                f"the right answer, “{answer}”, has a probability of 100\u00a0%, the highest"
+            )
+        field.fill("abcq")
+        expect(page.locator(".explorer output")).to_contain_text("“q” is no symbol")
+        expect(told(page)).to_contain_text("the right answer, “c”")
 
 
 def test_numbers_come_with_the_focus_and_colours_with_the_scheme(browser: Browser, server: str) -> None:

@@ -1,160 +1,190 @@
-"""Chapter 9's explorer packs what a looped model does, loop by loop, and marks where it should look."""
+"""Chapter 9's explorer packs looped models, and its JavaScript, in Node, computes what PyTorch does."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import traitlets
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
 
 from entropylens.models.handset import by_hand
-from entropylens.models.looped import LoopedConfig, LoopedTransformer, LoopTrace
-from entropylens.show.explorers.loops import MOST_TOKENS, LoopExplorer, loop_explorer, places_to_look_at
+from entropylens.models.looped import LoopedConfig, LoopedTransformer
+from entropylens.show.explorers.loops import MOST_TOKENS, LoopExplorer, loop_explorer
 from entropylens.tasks.induction import InductionTask, sample, solve
+from tests._loops_model import MODEL, by_node, by_torch, compare
 
 V, N, S, LOOPS = 5, 7, 3, 4
-BATCH = sample(InductionTask(V, "repeat"), S, N, torch.Generator().manual_seed(0))
-TOKENS, ANSWERS = BATCH.tokens, BATCH.answers[:, -1]
+TOKENS = sample(InductionTask(V, "repeat"), S, N, torch.Generator().manual_seed(0)).tokens
+TEXTS = [[0, 1], [3, 3, 3], [4, 2, 0, 1, 3, 2, 2, 4, 0, 4], [i * i % V for i in range(MOST_TOKENS)]]
 
 
-def model_of(causal: bool = True, update: str = "plain") -> LoopedTransformer:
-    config = LoopedConfig(V, n_loops=LOOPS, causal=causal, update=update)  # type: ignore[arg-type]
-    return config.build(torch.Generator().manual_seed(1)).double()
+def model_of(seed: int = 1, **shape: Any) -> LoopedTransformer:
+    """One none of whose parameters has a special value."""
+    model = LoopedConfig(V, **{"n_loops": LOOPS, **shape}).build(torch.Generator().manual_seed(seed)).double()
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=random, dtype=p.dtype), alpha=0.1)
+    return model
 
 
-def floats(packed: bytes, *shape: int) -> np.ndarray:
-    return np.frombuffer(packed, np.float32).reshape(shape)
-
-
-def row(explorer: LoopExplorer, loop: int, sequence: int, token: int) -> np.ndarray:
-    """The bytes of a row, where the JavaScript finds them; loops count from 1."""
-    n, packed = len(explorer.sequences[0]), np.frombuffer(explorer.rows, np.uint8)
-    whole, start = (n * (n + 1) // 2, token * (token + 1) // 2) if explorer.causal else (n * n, token * n)
-    first = ((loop - 1) * len(explorer.sequences) + sequence) * whole + start
-    return packed[first : first + (token + 1 if explorer.causal else n)]
+MODELS = {
+    "the chapter's": model_of(hint=True),
+    "set by hand": by_hand(V),
+    "without a hint, a mask, an MLP, positions": model_of(causal=False, d_ff=0, position_scale=0.0),
+    "norm before, odd width": model_of(hint=True, norm="pre", d_model=7, position_scale=1.0),
+    "norm before, no MLP": model_of(norm="pre", d_ff=0),
+    "no norm": model_of(norm="none", hint=True, d_ff=3),
+}
 
 
 @pytest.fixture(scope="module")
 def explorer() -> LoopExplorer:
-    return loop_explorer(model_of(), TOKENS, ANSWERS, ["one", "two", "three"])
+    return loop_explorer({"one": model_of(), "two": by_hand(V)}, TOKENS, ["first", "second", "third"])
 
 
-@pytest.mark.parametrize(("causal", "update"), [(True, "plain"), (False, "plain"), (True, "gated")])
-@torch.no_grad()
-def test_every_row_is_where_the_controls_find_it(causal: bool, update: str) -> None:
-    model = model_of(causal, update)
-    explorer = loop_explorer(model, TOKENS, ANSWERS)
-    for s, tokens in enumerate(TOKENS):
-        trace = LoopTrace()
-        model(tokens[None], trace)
-        for t, rows in enumerate(trace.rows, 1):
-            for i, true in enumerate(rows[0]):
-                packed = row(explorer, t, s, i)
-                np.testing.assert_allclose(packed / 255, true[: len(packed)], atol=0.5 / 255 + 1e-12)
-                assert true[len(packed) :].sum() == 0
-    assert len(explorer.rows) == LOOPS * S * (N * (N + 1) // 2 if causal else N * N)
+def compare_all(found: Any, texts: list[list[int]], loops: int) -> None:
+    for model, passes in zip(MODELS.values(), found, strict=True):
+        for text, one in zip(texts, passes, strict=True):
+            compare(one, by_torch(model, text, loops))
 
 
-@torch.no_grad()
-def test_logits_are_those_of_a_model_with_so_many_loops(explorer: LoopExplorer) -> None:
-    logits, model = floats(explorer.logits, LOOPS + 1, S, V), model_of()
-    for t in range(LOOPS + 1):
-        np.testing.assert_allclose(logits[t], model(TOKENS, n_loops=t)[:, -1], rtol=1e-5, atol=1e-6)
+def test_the_page_computes_what_pytorch_does() -> None:
+    compare_all(by_node(loop_explorer(MODELS, TOKENS), TEXTS, 25), TEXTS, 25)
 
 
-@torch.no_grad()
-def test_norms_are_those_of_the_states(explorer: LoopExplorer) -> None:
-    norms, model = floats(explorer.norms, LOOPS + 1, S, N), model_of()
-    x = model.embed(TOKENS)
-    for t in range(LOOPS + 1):
-        np.testing.assert_allclose(norms[t], model.run(x, n_loops=t).square().sum(-1).sqrt(), rtol=1e-5)
-    assert (norms[0] == 0).all()
+def test_a_model_of_single_precision_is_computed_in_double() -> None:
+    model = model_of(hint=True).float()
+    ((found,),) = by_node(loop_explorer({"it": model}, TOKENS), TEXTS[2:3], 25)
+    compare(found, by_torch(model, TEXTS[2], 25))
 
 
-def test_words_are_those_of_the_symbols(explorer: LoopExplorer) -> None:
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("dot(own, other) / Math.sqrt(d)", "dot(own, other)"),
+        ("j <= i", "j < i || i === 0"),
+        ("z.map((row, i) => plus(row, x[i]))", "z"),
+        ("states.push(z.map((row, i) => plus(row, out[i])))", "states.push(out)"),
+        ("plus(u, this.linear", "plus(u.map(() => 0), this.linear"),
+        ("this.norm(\"blocks.0.norm_mid\", u)", "u"),
+        ("symbols[at - 1] : previous.length - 1", "symbols[at - 1] : 0"),
+        ("(i - (i % 2)) / d", "i / d"),
+        ("NORM_EPS = 1e-5", "NORM_EPS = 1e-6"),
+        ("Math.max(0, x)", "x"),
+    ],
+)  # fmt: skip
+def test_a_planted_fault_is_found(right: str, wrong: str) -> None:
+    assert MODEL.count(right) == 1
+    found = by_node(loop_explorer(MODELS, TOKENS), TEXTS[2:3], 2, MODEL.replace(right, wrong))
+    with pytest.raises(AssertionError, match="off by"):
+        compare_all(found, TEXTS[2:3], 2)
+
+
+def test_the_mark_is_where_the_answer_stands() -> None:
+    texts = [*TEXTS, *sample(InductionTask(V, "repeat"), 20, 12, torch.Generator().manual_seed(3)).tokens.tolist()]
+    (found,) = by_node(loop_explorer({"it": model_of()}, TOKENS), texts, 0)
+    for text, one in zip(texts, found, strict=True):
+        tokens, places = torch.tensor([text]), torch.tensor([one["places"]])
+        answers, has = solve(tokens)
+        assert torch.equal(places > 0, has)
+        assert torch.equal(tokens.gather(1, places)[has], answers[has])
+
+
+def test_weights_and_words_are_packed(explorer: LoopExplorer) -> None:
+    packed = np.frombuffer(explorer.parameters, np.float64)
+    wanted = torch.cat([torch.nn.utils.parameters_to_vector(m.parameters()) for m in (model_of(), by_hand(V))])
+    np.testing.assert_array_equal(packed, wanted.detach())
+    assert [(m["name"], m["loops"], m["causal"]) for m in explorer.models] == [("one", 4, True), ("two", 25, True)]
     assert explorer.sequences == ["".join("abcde"[i] for i in tokens) for tokens in TOKENS.tolist()]
-    assert explorer.answers == "".join("abcde"[i] for i in ANSWERS.tolist())
-    assert explorer.titles == ["one", "two", "three"]
-    greek = loop_explorer(model_of(), TOKENS, ANSWERS, letters="αβγδε")
+    assert explorer.titles == ["first", "second", "third"]
+    assert explorer.loops == 25
+    greek = loop_explorer({"it": model_of(n_loops=30)}, TOKENS, letters="αβγδε")
     assert greek.sequences[0] == explorer.sequences[0].translate(str.maketrans("abcde", "αβγδε"))
-    assert greek.titles == [""] * S
+    assert (greek.titles, greek.loops) == ([""] * S, 30)
+    assert repr(explorer) == "Explorer (needs JavaScript): 3 sequences to edit, on one (4 loops), two (25 loops)"
+    assert len(loop_explorer({"it": by_hand()}, TOKENS).parameters) < 10_000
 
 
-@given(st.lists(st.integers(0, 3), min_size=2, max_size=12))
-def test_the_answer_stands_where_a_token_should_look(symbols: list[int]) -> None:
-    tokens = torch.tensor([symbols])
-    places = places_to_look_at(tokens)
-    wanted = [max((j + 1 for j in range(i) if symbols[j] == s), default=0) for i, s in enumerate(symbols)]
-    assert places.tolist() == [wanted]
-    answers, has = solve(tokens)
-    assert torch.equal(places > 0, has)
-    assert torch.equal(tokens.gather(1, places)[has], answers[has])
-
-
-def test_a_model_that_knows_looks_there_and_is_right() -> None:
-    v = 16
-    batch = sample(InductionTask(v, "unique"), 6, MOST_TOKENS, torch.Generator().manual_seed(2))
-    explorer = loop_explorer(by_hand(v), batch.tokens, batch.answers[:, -1])
-    last = floats(explorer.logits, 26, 6, v)[-1].argmax(-1)
-    assert "".join(explorer.letters[i] for i in last) == explorer.answers
-    for s in range(6):
-        assert row(explorer, 25, s, MOST_TOKENS - 1)[explorer.places[s][-1]] > 0.9 * 255
-    assert repr(explorer) == "Explorer (needs JavaScript): 6 × 24 tokens, 25 loops, 6 of 6 right"
-    size = sum(map(len, (explorer.rows, explorer.logits, explorer.norms))) + len(str(explorer.places))
-    assert 4 / 3 * size < 110_000
-
-
-def test_python_may_choose_and_nonsense_is_refused(explorer: LoopExplorer) -> None:
-    start = {"sequence": 1, "loop": 1, "token": N}
-    assert explorer.selected == start
-    explorer.selected = {"loop": 0, "sequence": S}
-    assert explorer.selected == {"sequence": S, "loop": 0, "token": N}
-    wrong: list[dict[str, object]] = [
-        {"loop": LOOPS + 1}, {"loop": -1}, {"sequence": 0}, {"token": 0}, {"token": N + 1}, {"loop": "1"}, {"seed": 1},
-    ]  # fmt: skip
-    for values in wrong:
-        with pytest.raises(traitlets.TraitError, match=f"no {next(iter(values))} = "):
-            explorer.selected = values  # type: ignore[assignment]
+@pytest.fixture
+def start(explorer: LoopExplorer) -> dict[str, Any]:
+    start = {"model": "one", "sequence": 1, "text": explorer.sequences[0], "token": N, "loop": 1}
     explorer.selected = start
+    return start
 
 
-def test_an_answer_that_stands_nowhere_is_shown_as_given() -> None:
-    tokens = torch.tensor([[0, 1, 2]])
-    explorer = loop_explorer(model_of(), tokens, torch.tensor([4]))
-    assert (explorer.answers, explorer.places) == ("e", [[0, 0, 0]])
+def test_it_starts_at_the_last_token_of_the_first_sequence(start: dict[str, Any]) -> None:
+    assert loop_explorer({"one": model_of()}, TOKENS).selected == start
+
+
+@pytest.mark.usefixtures("start")
+def test_python_may_choose(explorer: LoopExplorer) -> None:
+    explorer.selected = {"loop": 25, "model": "two", "text": "ababab"}
+    assert explorer.selected == {"model": "two", "sequence": 1, "text": "ababab", "token": 6, "loop": 25}
+    explorer.selected = {"sequence": S}
+    assert explorer.selected == {
+        "model": "two", "sequence": S, "text": explorer.sequences[-1], "token": 6, "loop": 25,
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("start")
+@pytest.mark.parametrize("text", ["ab", "eeeee", "abcdeabcde", "a" * MOST_TOKENS])
+def test_a_chosen_token_is_one_that_is_there(explorer: LoopExplorer, text: str) -> None:
+    explorer.selected = {"text": text}
+    assert explorer.selected["token"] == min(N, len(text))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"loop": 26}, {"loop": -1}, {"loop": "1"}, {"sequence": 0}, {"sequence": S + 1}, {"token": 0},
+        {"token": N + 1}, {"token": 1.0}, {"model": "three"}, {"model": 1}, {"text": "abcdef"}, {"text": "a"},
+        {"text": "a" * 25}, {"text": 7}, {"seed": 1},
+    ],
+)  # fmt: skip
+def test_nonsense_is_refused(explorer: LoopExplorer, start: dict[str, Any], values: dict[str, Any]) -> None:
+    (key, value), = values.items()  # fmt: skip
+    with pytest.raises(traitlets.TraitError, match=f"no {key} = {value}; choose from "):
+        explorer.selected = values
+    assert explorer.selected == start
 
 
 def test_what_does_not_fit_is_named() -> None:
     broken = model_of()
     with torch.no_grad():
         broken.token[0, 0] = torch.nan
-    long = torch.zeros(1, MOST_TOKENS + 1, dtype=torch.int64)
-    wrong: list[tuple[str, tuple[object, ...]]] = [
-        (r"got \(1, 25\)", (model_of(), long, torch.zeros(1))),
-        (r"got \(7,\)", (model_of(), TOKENS[0], ANSWERS)),
-        (r"got \(0, 7\)", (model_of(), TOKENS[:0], ANSWERS[:0])),
-        (r"got \(3, 1\)", (model_of(), TOKENS[:, :1], ANSWERS)),
-        (r"got \(3, 7\) and 3", (model_of(), TOKENS, BATCH.answers)),
-        (r"got \(3,\) and 2", (model_of(), TOKENS, ANSWERS, ["a", "b"])),
-        ("tokens are symbols from 0 to 4, got 5 to 5", (model_of(), torch.full_like(TOKENS, V), ANSWERS)),
-        ("answers are symbols from 0 to 4, got -100", (model_of(), TOKENS, torch.full_like(ANSWERS, -100))),
-        ("sequence 1 is answered by", (model_of(), TOKENS, (ANSWERS + 1) % V)),
-        ("5 symbols need as many different letters, got 'abcd'", (model_of(), TOKENS, ANSWERS, None, "abcd")),
-        ("5 symbols need as many different letters, got 'abcda'", (model_of(), TOKENS, ANSWERS, None, "abcda")),
-        ("not finite", (broken, torch.zeros_like(TOKENS), torch.zeros_like(ANSWERS))),
+    models, long = {"it": model_of()}, torch.zeros(1, MOST_TOKENS + 1, dtype=torch.int64)
+    wrong: list[tuple[str, tuple[Any, ...]]] = [
+        ("needs a model", ({}, TOKENS)),
+        (r"got \(1, 25\)", (models, long)),
+        (r"got \(7,\)", (models, TOKENS[0])),
+        (r"got \(0, 7\)", (models, TOKENS[:0])),
+        (r"got \(3, 1\)", (models, TOKENS[:, :1])),
+        ("3 sequences have as many names, got 2", (models, TOKENS, ["a", "b"])),
+        ("tokens are symbols from 0 to 4, got 5 to 5", (models, torch.full_like(TOKENS, V))),
+        ("5 symbols need as many different letters, got 'abcd'", (models, TOKENS, None, "abcd")),
+        ("5 symbols need as many different letters, got 'abcda'", (models, TOKENS, None, "abcda")),
+        ("5 symbols need as many different letters, got 'abc;:'", (models, TOKENS, None, "abc;:")),
+        ("got 'a;b'", ({"a;b": model_of()}, TOKENS)),
+        ("other needs 5 symbols .*, has 6", ({**models, "other": LoopedConfig(6).build()}, TOKENS)),
+        ("width up to 16, has 5, 17", ({"it": model_of(d_model=17)}, TOKENS)),
+        ("it's attention, states or answers are not finite", ({"it": broken}, torch.zeros_like(TOKENS))),
     ]
-    for message, given_ in wrong:
+    for message, arguments in wrong:
         with pytest.raises(ValueError, match=message):
-            loop_explorer(*given_)  # type: ignore[arg-type]
+            loop_explorer(*arguments)
 
 
-def test_a_wrong_answer_is_told_by_its_sequence() -> None:
-    answers: Tensor = ANSWERS.clone()
-    answers[2] = (answers[2] + 1) % V
-    with pytest.raises(
-        ValueError, match=f"sequence 3 is answered by {int(answers[2])}, but .* comes {int(ANSWERS[2])}"
-    ):
-        loop_explorer(model_of(), TOKENS, answers)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"n_heads": 2}, {"n_blocks": 2}, {"update": "gated"}, {"update": "hamiltonian"}, {"residual": False},
+        {"step_size": 0.5}, {"start": "input"},
+    ],
+)  # fmt: skip
+def test_what_the_page_does_not_compute_is_refused(shape: dict[str, Any]) -> None:
+    (key, value), = shape.items()  # fmt: skip
+    with pytest.raises(ValueError, match=f"it has {key} = {value}, and the page computes .* only"):
+        loop_explorer({"it": model_of(**shape)}, TOKENS)
