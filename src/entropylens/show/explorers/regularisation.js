@@ -112,7 +112,7 @@ export default {
     );
 
     // ---- pictures ---------------------------------------------------------------------------------------------------
-    const TOP = 82, BOTTOM = 212, FRAME = { left: 44, right: 12, top: TOP, bottom: BOTTOM, height: 248 };
+    const TOP = 82, BOTTOM = 212, FRAME = { left: 44, right: 50, top: TOP, bottom: BOTTOM, height: 248 };
     const ARMS = [["own", "line"], ["beside", "alone"]], left = { "text-anchor": "start", "dominant-baseline": "central" };
     const names = () => ({ own: state.loss, beside: state.beside });
     /** An axis of logarithms, over the decades that hold values. */
@@ -129,13 +129,10 @@ export default {
       const d = xs.map((x, i) => (Number.isFinite(ys[i]) ? `${Number.isFinite(ys[i - 1]) ? "L" : "M"}${x.toFixed(1)} ${ys[i].toFixed(1)}` : "")).join("");
       return make("path", { fill: "none", ...attributes, d });
     }
-    /** Where chance is, named at one end: over lengths at the first, where lines are far from it, if anywhere. */
-    function dotted(from, to, y, atEnd = true) {
-      const name = words(atEnd ? to : from + 8, y - 5, "chance", { "text-anchor": atEnd ? "end" : "start", class: "halo" });
-      return [make("path", { d: `M${from} ${y}H${to}`, stroke: "currentColor", "stroke-dasharray": "1 3", class: "chance" }), name];
-    }
+    const dotted = (from, to, y) => [words(to + 6, y, "chance", left),
+      make("path", { d: `M${from} ${y}H${to}`, stroke: "currentColor", "stroke-dasharray": "1 3", class: "chance" })];
     function band(xs, all, y, of) {
-      const there = all.map((one, i) => [xs[i], one]).filter(([, { low }]) => Number.isFinite(low));
+      const there = all.map((one, i) => [xs[i], one[of]]).filter(([, { low }]) => Number.isFinite(low));
       const [over, under] = ["high", "low"].map((end) => there.map(([x, one]) => `${x.toFixed(1)} ${y(one[end]).toFixed(1)}`));
       return make("path", { class: `band ${of}`, d: there.length ? `M${[...over, ...under.reverse()].join("L")}Z` : "" });
     }
@@ -144,12 +141,12 @@ export default {
       chart(panel, { ...FRAME, heading, label, ticks }, (from, to, height) => {
         const x = (value) => from + 6 + along(value) * (to - from - 12), y = (value) => height(scale(value)), xs = marks.map(x), cursor = xs[at];
         const curves = ARMS.flatMap(([of, kind]) => [
-          band(xs, all.map((one) => one[of]), y, of),
+          band(xs, all, y, of),
           ...all[0][of].values.map((_, i) => through(xs, all.map((one) => y(one[of].values[i])), { class: `${kind} faint` })),
         ]);
         return [
           ...(shade ? [make("rect", { class: "over", x: x(shade[0]), width: x(shade[1]) - x(shade[0]), y: TOP, height: BOTTOM - TOP })] : []),
-          ...(chance ? dotted(from, to, y(chance), !shade) : []),
+          ...(chance ? dotted(from, to, y(chance)) : []),
           ...curves, ...ARMS.map(([of, kind]) => through(xs, all.map((one) => y(one[of].mean)), { class: kind, "data-arm": of })),
           ...ARMS.flatMap(([of, kind], i) => key(names()[of], stroke(kind), i)),
           make("g", { class: "cursor" }, make("path", { d: `M${cursor} ${TOP}V${BOTTOM}`, stroke: "currentColor", opacity: 0.4 }),

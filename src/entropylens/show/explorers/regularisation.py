@@ -21,7 +21,13 @@ from entropylens.training.looped import LoopedSpec
 
 MEASURES = {"accuracy": "accuracy", "loss": "cross-entropy"} | {key: PANELS[key] for key in list(PANELS)[1:]}
 """Of training, columns of the rows and what they are called: a share, nats a scored symbol, and the relative terms."""
-SETUPS = {"paper": "paper", "published": "paper, {steps:,} steps", "clipped": "clipped", "hint": "hint", "short": "short"}
+SETUPS = {
+    "paper": "paper",
+    "published": "paper, {steps:,} steps",
+    "clipped": "clipped",
+    "hint": "hint",
+    "short": "short",
+}
 """Of the rows, or the design that has the paper's own steps; what they are called."""
 USUAL = {"loss": WORDS["all"], "beside": WORDS["plain"]}
 """What is compared where a set-up has nothing of what was chosen."""
@@ -175,7 +181,9 @@ def _levels(models: pd.DataFrame, scales: Mapping[str, Scale]) -> NDArray[np.uin
             last = models["steps"] - models["steps"] // POINTS
             columns.append([np.full(len(models), NOTHING), scale.encode(models["loss"]), last])
         else:
-            columns.append([*(scale.encode(models[f"{key}_{at}"]) for at in ("before", "after")), models[f"{key}_step"]])
+            columns.append(
+                [*(scale.encode(models[f"{key}_{at}"]) for at in ("before", "after")), models[f"{key}_step"]]
+            )
     return np.moveaxis(np.asarray(columns), -1, 0).astype("<u2")
 
 
