@@ -36,12 +36,12 @@ def press(page: Page, control: str, key: str) -> None:
 
 @contextmanager
 def opened(browser: Browser, address: str) -> Iterator[Page]:
-    """A page on a phone, whose explorer has started; afterwards, no error may have happened on it."""
+    """A page on a phone, whose first explorer has started; afterwards, no error may have happened on it."""
     context, errors = lean_context(browser, viewport=PHONE), list[str]()
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
-    expect(page.locator(".explorer .told")).not_to_be_empty()
+    expect(page.locator(".explorer .told").first).not_to_be_empty()
     yield page
     assert errors == []
     context.close()

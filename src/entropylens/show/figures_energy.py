@@ -209,14 +209,14 @@ def by_loss(rows: pd.DataFrame, setup: str) -> Iterator[tuple[str, Line, pd.Data
 
 
 def _named(rows: pd.DataFrame, setup: str, column: str) -> pd.DataFrame:
-    """Models of a set-up with nothing but the loss, or a rival of it, changed: in words, their `arm`."""
+    """Models of a set-up with nothing but the loss, or a rival of it, changed: their `arm_in_words`."""
     models = of_kind(rows, "model", column)
     models = models[models["design"].isin(("main", "terms", "rivals")) & (models["setup"] == setup)]
-    return models.assign(arm=[_arm(row) for row in models.to_dict("records")])
+    return models.assign(arm=[arm_in_words(row) for row in models.to_dict("records")])
 
 
-def _arm(row: Mapping[Hashable, Any]) -> str:
-    """In words, the loss, or what stands in for its terms."""
+def arm_in_words(row: Mapping[Hashable, Any]) -> str:
+    """The loss of a model, or what stands in for its terms."""
     if row["design"] != "rivals":
         return WORDS.get(row["loss_name"], "")
     return RIVALS[0 if row["weight_decay"] == 0 else 1 if np.isfinite(row["clip"]) else 2]

@@ -27,6 +27,18 @@ function choice(label, values, value, changed, called = {}) {
   return group;
 }
 
+/** A drop-down list; `changed` is told the value, and `show` has it offer values, of which one is chosen. */
+function pick(label, changed) {
+  const list = make("select", { "data-lm-suppress-shortcuts": "true", change: () => changed(list.value) });
+  const whole = make("label", { class: "pick" }, make("b", { text: label }), list);
+  whole.show = (values, value) => {
+    if (list.dataset.offered !== values.join()) list.replaceChildren(...values.map((text) => make("option", { text, value: text })));
+    list.dataset.offered = values.join();
+    list.value = value;
+  };
+  return whole;
+}
+
 /**
  * A slider from `low` to `high`. `value()` is where it stands, `shown()` its value in words, beside its name, and `said()` what
  * is read out as its value; its own name does not change with it. `show` is to be called when the value has changed.
@@ -89,6 +101,19 @@ function pairs(panel, { heading, label, names, filled, hollow, called, axis }) {
       }),
     ];
   });
+}
+
+/** A round step of about a fourth of a span. */
+function roundStep(span) {
+  const power = 10 ** Math.floor(Math.log10(span / 4));
+  return power * [1, 2, 5, 10].find((factor) => factor * power >= span / 4);
+}
+/** Ends and ticks around values. */
+function scaleOf(values) {
+  const low = Math.min(...values), high = Math.max(...values), by = roundStep(Math.max(high - low, 0.02) * 1.3);
+  const first = Math.floor(low / by - 0.25), last = Math.ceil(high / by + 0.25), digits = Math.max(0, -Math.floor(Math.log10(by) + 1e-9));
+  const ticks = Array.from({ length: last - first + 1 }, (_, i) => [(first + i) * by, ((first + i) * by).toFixed(digits)]);
+  return { low: first * by, high: last * by, ticks };
 }
 
 /** A table of numbers: heads, and rows that begin with their own; a cell [text, share] is shaded by its share. */
