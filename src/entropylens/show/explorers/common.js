@@ -55,6 +55,20 @@ function words(x, y, text, attributes = {}) {
   return make("text", { x, y, text, "font-size": 12, "text-anchor": "middle", fill: "currentColor", ...attributes });
 }
 
+/** A round number of about a fourth of a span. */
+function roundly(span) {
+  const power = 10 ** Math.floor(Math.log10(span / 4));
+  return power * [1, 2, 5, 10].find((factor) => factor * power >= span / 4);
+}
+
+/** Ends around values, and ticks [value, words] between them, both included. */
+function scaleOf(values) {
+  const low = Math.min(...values), high = Math.max(...values), by = roundly(Math.max(high - low, 0.02) * 1.3);
+  const first = Math.floor(low / by - 0.25), last = Math.ceil(high / by + 0.25), digits = Math.max(0, -Math.floor(Math.log10(by) + 1e-9));
+  const ticks = Array.from({ length: last - first + 1 }, (_, i) => [(first + i) * by, ((first + i) * by).toFixed(digits)]);
+  return { low: first * by, high: last * by, ticks };
+}
+
 /**
  * A picture as wide as its panel: ticks [value, words] on an axis from the first, at the height `bottom`, to the last, at `top`,
  * and what `draw` makes of the left and right end and the height of a value; what is beyond the axis is at its end.

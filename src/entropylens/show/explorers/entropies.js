@@ -87,18 +87,6 @@ export default {
 
     // ---- pictures ---------------------------------------------------------------------------------------------------
     const DASH = { cross: "none", forced: "6 4" };
-    /** A round step of about a fourth of a span. */
-    function round(span) {
-      const power = 10 ** Math.floor(Math.log10(span / 4));
-      return power * [1, 2, 5, 10].find((factor) => factor * power >= span / 4);
-    }
-    /** Ends and ticks around values. */
-    function scaleOf(values) {
-      const low = Math.min(...values), high = Math.max(...values), by = round(Math.max(high - low, 0.02) * 1.3);
-      const first = Math.floor(low / by - 0.25), last = Math.ceil(high / by + 0.25), digits = Math.max(0, -Math.floor(Math.log10(by) + 1e-9));
-      const ticks = Array.from({ length: last - first + 1 }, (_, i) => [(first + i) * by, ((first + i) * by).toFixed(digits)]);
-      return { low: first * by, high: last * by, ticks };
-    }
 
     /** The entropies as marks on a line, one below the other. */
     function drawLine() {
