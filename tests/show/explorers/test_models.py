@@ -11,7 +11,15 @@ from torch import Tensor
 
 from entropylens.experiments.experiment import artefact, final_log_probs
 from entropylens.experiments.low_entropy import Grid, measure
-from entropylens.show.explorers.models import DECADES, Control, ModelExplorer, as_bytes, bias_explorer, model_explorer
+from entropylens.show.explorers.models import (
+    COURSES,
+    DECADES,
+    Control,
+    ModelExplorer,
+    as_bytes,
+    bias_explorer,
+    model_explorer,
+)
 from entropylens.tasks.language import Language
 from entropylens.training.data import Data, finite_sample
 from entropylens.training.spec import train_spec
@@ -23,12 +31,12 @@ REGIMES = {"fresh": Data("fresh", batch_size=8), "2000": Data("finite", n_sample
 @pytest.fixture(scope="module")
 def published() -> tuple[pd.DataFrame, Tensor]:
     """Rows in an order that is not the explorer's, with a variation and a seed that it must leave out."""
-    main = Grid(widths=(8, 4), seeds=3, steps=2, n_snapshots=2, regimes=REGIMES)
+    main = Grid(widths=(8, 4), seeds=3, steps=2, n_snapshots=3, regimes=REGIMES)
     other = Grid(widths=(4,), seeds=3, steps=2, n_snapshots=2, regimes=REGIMES, design="norm", norm="none")
     frames, tensors = [], []
-    for spec in [*other.populations(), *main.populations()]:
+    for number, spec in enumerate([*other.populations(), *main.populations()]):
         trained = artefact(train_spec(spec))
-        frames.append(measure(spec, trained))
+        frames.append(measure(spec, trained).assign(population=f"p{number}"))
         tensors.append(final_log_probs(trained)["log_probs"])
     return pd.concat(frames, ignore_index=True), torch.cat(tensors)
 
@@ -48,7 +56,9 @@ def test_choices_are_the_main_design_s(explorer: ModelExplorer) -> None:
         ["data", ["fresh", "sample of 2000"], "{}"],
         ["seed", ["0", "1"], "seed {}"],
     ]
-    assert explorer.selected == {"width": "4", "data": "sample of 2000", "seed": "0"}  # there is no width 64
+    assert explorer.steps == [0, 1, 2]
+    first = {"width": "4", "data": "sample of 2000", "seed": "0", "step": "2"}  # there is no width 64
+    assert explorer.selected == first
 
 
 def test_each_model_has_its_own_numbers_and_probabilities(
@@ -56,13 +66,16 @@ def test_each_model_has_its_own_numbers_and_probabilities(
 ) -> None:
     rows, log_probs = published
     final = rows[rows["final"]].reset_index(drop=True)
+    courses = np.frombuffer(explorer.courses, "<f4").reshape(-1, len(COURSES), 3)
     place = 0
     for width in (4, 8):
         for n_samples in (0, 2000):
             for seed in (0, 1):
                 where = final["main"] & (final["d_model"] == width) & (final["n_samples"] == n_samples)
                 (row,) = final.index[where & (final["seed"] == seed)]
-                assert explorer.models[place]["bias"] == pytest.approx(final.loc[row, "bias"], abs=1e-4)
+                assert explorer.models[place]["sample_bias"] == pytest.approx(final.loc[row, "sample_bias"], abs=1e-6)
+                here = (rows["population"] == final.loc[row, "population"]) & (rows["seed"] == seed)
+                np.testing.assert_array_equal(courses[place].T, rows.loc[here, list(COURSES)].astype(np.float32))
                 np.testing.assert_array_equal(table(explorer.learned)[place], as_bytes(log_probs[row].double().numpy()))
                 place += 1
     assert len(explorer.models) == len(table(explorer.learned)) == place
@@ -86,17 +99,25 @@ def test_a_grid_with_a_hole_is_refused(published: tuple[pd.DataFrame, Tensor]) -
     main = final[final["main"]]
     controls = {"width": Control("d_model"), "data": Control("n_samples"), "seed": Control("seed")}
     with pytest.raises(ValueError, match="11 rows do not fill the grid of 12 combinations"):
-        model_explorer("x", main.iloc[1:], log_probs, controls, {})
+        model_explorer("x", rows, main.iloc[1:], log_probs, controls, {})
     with pytest.raises(ValueError, match="12 rows do not fill the grid of 6"):
-        model_explorer("x", main, log_probs, {k: controls[k] for k in ("width", "seed")}, {})
+        model_explorer("x", rows, main, log_probs, {k: controls[k] for k in ("width", "seed")}, {})
+
+
+def test_models_measured_at_other_steps_are_refused(published: tuple[pd.DataFrame, Tensor]) -> None:
+    rows, log_probs = published
+    late = rows["final"] | (rows["d_model"] == 4) | (rows["step"] == 0)
+    with pytest.raises(ValueError, match=r"not all models were measured at the steps \[0, 1, 2\]"):
+        bias_explorer(rows[late], log_probs)
 
 
 def test_python_may_choose_and_nonsense_is_refused(explorer: ModelExplorer) -> None:
-    explorer.selected = {"width": 8}
-    assert explorer.selected == {"width": "8", "data": "sample of 2000", "seed": "0"}
-    with pytest.raises(traitlets.TraitError, match="no width = 9"):
-        explorer.selected = {"width": 9}
-    explorer.selected = {"width": 4}
+    explorer.selected = {"width": 8, "step": 1}
+    assert explorer.selected == {"width": "8", "data": "sample of 2000", "seed": "0", "step": "1"}
+    for wrong in ({"width": 9}, {"step": 3}):
+        with pytest.raises(traitlets.TraitError, match=f"no {next(iter(wrong))} = "):
+            explorer.selected = wrong
+    explorer.selected = {"width": 4, "step": 2}
 
 
 def test_bytes_span_the_decades_and_end_there() -> None:

@@ -67,6 +67,20 @@ function words(x, y, text, attributes = {}) {
   return make("text", { x, y, text, "font-size": 12, "text-anchor": "middle", fill: "currentColor", ...attributes });
 }
 
+/** A round number of about a fourth of a span. */
+function roundly(span) {
+  const power = 10 ** Math.floor(Math.log10(span / 4));
+  return power * [1, 2, 5, 10].find((factor) => factor * power >= span / 4);
+}
+
+/** Ends around values, and ticks [value, words] between them, both included. */
+function scaleOf(values) {
+  const low = Math.min(...values), high = Math.max(...values), by = roundly(Math.max(high - low, 0.02) * 1.3);
+  const first = Math.floor(low / by - 0.25), last = Math.ceil(high / by + 0.25), digits = Math.max(0, -Math.floor(Math.log10(by) + 1e-9));
+  const ticks = Array.from({ length: last - first + 1 }, (_, i) => [(first + i) * by, ((first + i) * by).toFixed(digits)]);
+  return { low: first * by, high: last * by, ticks };
+}
+
 /**
  * A picture as wide as its panel: ticks [value, words] on an axis from the first, at the height `bottom`, to the last, at `top`,
  * and what `draw` makes of the left and right end and the height of a value; what is beyond the axis is at its end.
@@ -154,7 +168,7 @@ function sharpContext(canvas, width, height) {
  * Learned against true probability of all sentences, both logarithmic: `truth` and `learned` are bytes, as `as_bytes` in models.py
  * has them, and `seen` is how often a sample has each, or null. Returns the pen, its ink, and where a byte lies.
  */
-function scatter(canvas, el, { truth, learned, seen, decades }) {
+function scatter(canvas, el, { truth, learned, seen, decades, strength = 1 }) {
   const width = within(canvas.parentElement.clientWidth || 400, 220, 400), margin = 46, inner = width - margin - 8;
   const style = getComputedStyle(el), ink = style.color;
   const dark = (ink.match(/\d+/g) ?? [0]).slice(0, 3).reduce((sum, c) => sum + Number(c), 0) > 384;
@@ -169,7 +183,7 @@ function scatter(canvas, el, { truth, learned, seen, decades }) {
       if (isSeen !== pass) continue;
       g.beginPath();
       g.arc(x(truth[i]), y(learned[i]), isSeen ? 1.7 : 2, 0, 2 * Math.PI);
-      g.globalAlpha = isSeen ? 0.55 : 0.5;
+      g.globalAlpha = (isSeen ? 0.55 : 0.5) * strength;
       if (isSeen) (g.fillStyle = filled), g.fill();
       else (g.strokeStyle = hollow), g.stroke();
     }

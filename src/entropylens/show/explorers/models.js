@@ -1,10 +1,12 @@
-// What one trained model learned, sentence by sentence, and who is responsible for its entropy.
+// What one trained model learned, sentence by sentence, and who is responsible for its entropy, at any step of the way.
 
 const PARTS = [
   ["sample_bias", "the sample did", "H(p̂) − H(p_tgt)"],
   ["model_bias", "the model added", "H(pθ) − H(p̂)"],
   ["bias", "together", "H(pθ) − H(p_tgt)"],
 ];
+
+const PALE = 0.3; // of points that are not those of the chosen step
 
 export default {
   render({ model, el, page }) {
@@ -14,6 +16,7 @@ export default {
       return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
     };
     const learned = bytes("learned"), targets = bytes("target"), samples = bytes("seen");
+    const courses = new Float32Array(bytesOf(model, "courses")), steps = model.get("steps");
     const models = model.get("models"), letters = model.get("letters"), length = model.get("length");
     const size = letters.length ** length, decades = model.get("decades");
 
@@ -22,13 +25,16 @@ export default {
     if (page) {
       const found = fromAddress(model.get("name"));
       for (const { name, values } of controls) if (values.includes(found[name])) state[name] = found[name];
+      if (steps.map(String).includes(found.step)) state.step = found.step;
     }
-    /** The chosen model: its place in the grid, its numbers, and the parts of the arrays that are its own. */
+    const now = () => steps.indexOf(Number(state.step)), ended = () => now() === steps.length - 1;
+    /** The chosen model: its numbers after the chosen step, and the parts of the arrays that are its own. */
     const chosen = () => {
       const place = controls.reduce((sum, { name, values }) => sum * values.length + values.indexOf(state[name]), 0);
       const one = models[place], part = (array, row) => array.subarray(row * size, (row + 1) * size);
       const seen = one.seen < 0 ? null : part(samples, one.seen);
-      return { ...one, learned: part(learned, place), truth: part(targets, one.target), seen };
+      const course = [0, 1, 2].map((i) => courses.subarray((3 * place + i) * steps.length, (3 * place + i + 1) * steps.length));
+      return { ...one, ...snapshot(one, course, now()), learned: part(learned, place), truth: part(targets, one.target), seen };
     };
     const select = selector({ model, page }, state, refresh);
 
@@ -36,9 +42,13 @@ export default {
     const groups = controls.map(({ name, values }) =>
       Object.assign(choice(name, values, state[name], (value) => select({ [name]: value })), { control: name }),
     );
-    const told = make("p", { class: "told", "aria-live": "polite" });
+    const [told, heard] = announced();
+    const step = slider([0, steps.length - 1, steps.length - 1], {
+      name: "training step", value: now, shown: () => `${state.step} of ${steps.at(-1)}`,
+      changed: (i) => select({ step: String(steps[i]) }),
+    });
     const canvas = make("canvas", { role: "img" });
-    const bars = make("div", { class: "bars" });
+    const bars = make("div", { class: "bars" }), scale = make("p", { class: "legend" }), course = make("div", { class: "course" });
     const sentence = make("input", {
       type: "text", size: length + 1, maxlength: length, placeholder: letters.slice(0, length), spellcheck: "false",
       autocapitalize: "off", autocomplete: "off", "data-lm-suppress-shortcuts": "true", input: () => draw(),
@@ -46,10 +56,11 @@ export default {
     const answer = make("output", { "aria-live": "polite" });
     const ask = make("label", {}, `one sentence (${length} letters, ${letters[0]} to ${letters.at(-1)}): `, sentence);
     const legend = make("p", { class: "legend" });
-    el.classList.add("explorer");
+    el.classList.add("explorer", "models");
     el.append(
       make("div", { class: "controls", role: "group", "aria-label": "Choose a model" }, ...groups),
-      told, make("div", { class: "panels" }, make("div", {}, canvas, legend), bars), make("p", {}, ask, " ", answer),
+      step, told, heard,
+      make("div", { class: "panels" }, make("div", {}, canvas, legend), make("div", {}, bars, scale, course)), make("p", {}, ask, " ", answer),
     );
 
     // ---- words ------------------------------------------------------------------------------------------------------
@@ -59,14 +70,14 @@ export default {
       const split = one.seen
         ? ` The sample alone lies ${signed(one.sample_bias)}; the model adds ${signed(one.model_bias)}.`
         : " Nothing in its data has a lower entropy than the target.";
-      say(told,
-        `${where}: the model ends ${signed(one.bias)} nats from its target's entropy of ` +
-        `${one.target_entropy.toFixed(2)}, at a divergence KL(p_tgt‖pθ) of ${one.kl.toFixed(3)} nats.${split}`);
+      const when = ended() ? "the model ends" : `after ${state.step} of ${steps.at(-1)} steps the model lies`;
+      told.tell(
+        `${where}: ${when} ${signed(one.bias)} nats from its target's entropy of ${one.target_entropy.toFixed(2)}, at a divergence ` +
+        `KL(p_tgt‖pθ) of ${one.kl.toFixed(3)} nats and a training loss of ${one.loss.toFixed(3)}.${split}`);
       canvas.setAttribute("aria-label",
-        `Scatter of all ${size} sentences, learned against true probability, both logarithmic, for ${where}.`);
-      legend.textContent = one.seen
-        ? "● in the sample   ○ never seen    dashed: learned = true"
-        : "● each sentence    dashed: learned = true";
+        `Scatter of all ${size} sentences, learned against true probability at the end of training, both logarithmic, for ${where}.`);
+      const key = one.seen ? "● in the sample   ○ never seen    dashed: learned = true" : "● each sentence    dashed: learned = true";
+      legend.textContent = ended() ? key : `${key}\nPale, since it is that of the end, step ${steps.at(-1)}: of the steps before, only numbers are kept.`;
     }
 
     function answerSentence({ truth, learned, seen }) {
@@ -77,7 +88,7 @@ export default {
       }
       const p = (byte) => byte === 0 ? `below 10^−${decades}` : `about ${(10 ** (decades * (byte / 255 - 1))).toPrecision(2)}`;
       const times = seen ? `, ${seen[index] === 255 ? "255 or more" : seen[index]} × in the sample` : "";
-      say(answer, `true probability ${p(truth[index])}, learned ${p(learned[index])}${times}`);
+      say(answer, `true probability ${p(truth[index])}, learned ${ended() ? "" : "in the end "}${p(learned[index])}${times}`);
       return index;
     }
     const position = (text) => {
@@ -91,9 +102,17 @@ export default {
     let frame = null; // where things are on the canvas
     function draw() {
       const one = chosen();
-      frame = scatter(canvas, el, { ...one, decades });
+      frame = scatter(canvas, el, { ...one, decades, strength: ended() ? 1 : PALE });
+      if (!ended()) banner(frame.g, `at the end of training, step ${steps.at(-1)}`, (frame.x(0) + frame.x(255)) / 2);
       const index = answerSentence(one);
       if (index !== null) ring(frame.g, frame.ink, frame.x(one.truth[index]), frame.y(one.learned[index]));
+    }
+    /** Words over the points, in the middle at x. */
+    function banner(g, text, x) {
+      g.font = `bold ${g.font}`;
+      g.textAlign = "center";
+      g.fillStyle = getComputedStyle(el).color;
+      g.fillText(text, x, 18);
     }
     function ring(g, ink, cx, cy) {
       g.strokeStyle = ink;
@@ -104,7 +123,7 @@ export default {
     }
 
     function drawBars() {
-      const n = chosen(), reach = Math.max(...PARTS.map(([key]) => Math.abs(n[key])), 1e-9); // the longest fills a half
+      const n = chosen(), reach = Math.max(n.reach, 1e-9); // the longest of all steps fills a half
       bars.replaceChildren(...PARTS.map(([key, words, formula], row) => {
         const share = (50 * Math.abs(n[key])) / reach, left = n[key] < 0 ? 50 - share : 50;
         const svg = make("svg", { viewBox: "0 0 100 14", preserveAspectRatio: "none", "aria-hidden": "true" },
@@ -113,12 +132,23 @@ export default {
         return make("div", {}, make("span", { text: words }), make("b", { text: `${signed(n[key])} nats` }),
           svg, make("small", { text: formula }));
       }));
+      scale.textContent = `from the middle to the edge: ${reach.toFixed(2)} nats, the most at any step`;
     }
+
+    let nearest = () => 0; // to a share of the width of the course, which snapshot
+    const drag = (event) => {
+      if (event.type === "pointermove" && !event.buttons) return; // hovering would take the step away from the keyboard
+      const box = course.querySelector("svg").getBoundingClientRect(), found = nearest((event.clientX - box.left) / box.width);
+      if (found !== now()) select({ step: String(steps[found]) });
+    };
+    for (const kind of ["pointermove", "pointerdown"]) course.addEventListener(kind, drag);
 
     function refresh() {
       groups.forEach((group) => group.show(state[group.control]));
+      step.show();
       tell();
       drawBars();
+      nearest = drawCourse(course, steps, chosen(), now());
       draw();
     }
 

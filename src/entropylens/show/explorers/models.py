@@ -1,4 +1,4 @@
-"""The explorer of trained models: one at a time, what it learned against what it was taught."""
+"""The explorer of trained models: one at a time, what it learned against what it was taught, and its way there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from entropylens.training.spec import TargetSpec
 
 DECADES = 7.0
 """Probabilities are shown from 1 down to 10⁻⁷; what is rarer lies on the edge."""
-_NUMBERS = ("bias", "sample_bias", "model_bias", "kl", "target_entropy")
+_NUMBERS = ("sample_bias", "target_entropy")
+COURSES = ("entropy", "kl", "excess_loss")
+"""What is told of every snapshot: H(pθ), KL(p_tgt‖pθ), and KL(p̂‖pθ), by which the training loss exceeds H(p̂); nats."""
 
 
 class Control(NamedTuple):
@@ -34,9 +36,12 @@ class Control(NamedTuple):
 
 
 class ModelExplorer(anywidget.AnyWidget):
-    """Controls over a grid of models: a scatter of pθ against p_tgt, and the entropy bias split into two parts."""
+    """Controls over a grid of models, and a slider over training steps.
 
-    _esm = source("models.js")
+    A scatter of pθ against p_tgt at the end; the entropy bias at the chosen step, split into two parts; H(pθ) over all.
+    """
+
+    _esm = source("models_course.js", "models.js")
     _css = style()
     name = traitlets.Unicode().tag(sync=True)
     """In the page's address, which holds the explorer's state."""
@@ -44,8 +49,12 @@ class ModelExplorer(anywidget.AnyWidget):
     """For each control its name, its values, and how they are told; the models follow their product, in this order."""
     models: traitlets.List[dict[str, float]] = traitlets.List().tag(sync=True)
     """One dictionary a model: numbers in nats, and its rows of `target` and `seen` (−1: no sample)."""
+    steps: traitlets.List[int] = traitlets.List().tag(sync=True)
+    """K numbers of updates, after which all models were measured; 0 is the untrained one, the last the end."""
+    courses = traitlets.Bytes().tag(sync=True)
+    """(models, 3, K) float32: `COURSES` of every model."""
     learned = traitlets.Bytes().tag(sync=True)
-    """(models, S): log pθ, one byte each, see `as_bytes`."""
+    """(models, S): log pθ at the end, one byte each, see `as_bytes`."""
     target = traitlets.Bytes().tag(sync=True)
     """(targets, S): log p_tgt, likewise."""
     seen = traitlets.Bytes().tag(sync=True)
@@ -54,12 +63,12 @@ class ModelExplorer(anywidget.AnyWidget):
     length = traitlets.Int().tag(sync=True)
     decades = traitlets.Float(DECADES).tag(sync=True)
     selected = traitlets.Dict().tag(sync=True)
-    """Control to the chosen value; in JupyterLab Python may read it, and set it."""
+    """Control to the chosen value, and the `step`; in JupyterLab Python may read it, and set it."""
 
     @traitlets.validate("selected")
     def _known_values(self, proposal: dict[str, Any]) -> dict[str, str]:
         chosen = {key: str(value) for key, value in proposal["value"].items()}
-        allowed = {key: values for key, values, _ in self.choices}
+        allowed = {key: values for key, values, _ in self.choices} | {"step": [str(step) for step in self.steps]}
         for key, value in chosen.items():
             if value not in allowed.get(key, ()):
                 raise traitlets.TraitError(f"no {key} = {value}; choose from {allowed}")
@@ -72,7 +81,7 @@ def bias_explorer(rows: pd.DataFrame, log_probs: Tensor, seeds: int = 2) -> Mode
     data = [data_label(r, n) for r, n in zip(final["regime"], final["n_samples"], strict=True)]
     shown = final.assign(data=data)[final["main"] & (final["seed"] < seeds)]
     controls = {"width": Control("d_model", "d = {}"), "data": Control("data"), "seed": Control("seed", "seed {}")}
-    return model_explorer("bias", shown, log_probs, controls, {"width": "64", "data": "sample of 2000"})
+    return model_explorer("bias", rows, shown, log_probs, controls, {"width": "64", "data": "sample of 2000"})
 
 
 def variant_explorer(rows: pd.DataFrame, log_probs: Tensor, seeds: int = 2) -> ModelExplorer:
@@ -84,24 +93,30 @@ def variant_explorer(rows: pd.DataFrame, log_probs: Tensor, seeds: int = 2) -> M
         "variant": Control("variant"), "size": Control("size", "size {}"), "equal": Control("match", "equal {}"),
         "seed": Control("seed", "seed {}"),
     }  # fmt: skip
-    return model_explorer("variant", shown, log_probs, controls, {"size": "64", "equal": "parameters"})
+    return model_explorer("variant", rows, shown, log_probs, controls, {"size": "64", "equal": "parameters"})
 
 
 def model_explorer(
-    name: str, shown: pd.DataFrame, log_probs: Tensor, controls: Mapping[str, Control], start: Mapping[str, str]
+    name: str,
+    rows: pd.DataFrame,
+    shown: pd.DataFrame,
+    log_probs: Tensor,
+    controls: Mapping[str, Control],
+    start: Mapping[str, str],
 ) -> ModelExplorer:
     """An explorer of models that a grid of controls tells apart.
 
     Args:
         name: of the explorer in the page's address.
-        shown: final rows of an experiment, one for every combination of the controls' values, numbered as in
-            `log_probs`; each adds about 4.5 kB to the page.
+        rows: of an experiment, all snapshots; `population` and `seed` say which belong to one training.
+        shown: final ones of them, one for every combination of the controls' values, numbered as in `log_probs`; each
+            adds about 5 kB to the page.
         log_probs: (final rows, S), log pθ in nats.
         controls: name to column, from the slowest to the fastest.
         start: the values that are chosen at first; where there is no such value, the first one is.
 
     Raises:
-        ValueError: if a combination is missing, or there twice.
+        ValueError: if a combination is missing, or there twice, or if models were measured at different steps.
     """
     values = {key: sorted(shown[c.column].unique()) if shown[c.column].dtype.kind == "i" else
               list(dict.fromkeys(shown[c.column])) for key, c in controls.items()}  # fmt: skip
@@ -113,21 +128,36 @@ def model_explorer(
     order = [place[combination] for combination in wanted]
     data, models = _Data(), []
     for row in shown.loc[order].to_dict("records"):
-        numbers = {key: round(float(row[key]), 4) for key in _NUMBERS}
+        numbers = {key: round(float(row[key]), 6) for key in _NUMBERS}
         models.append({**numbers, "target": data.target(row), "seen": data.sample(row)})
     words = {key: [str(v) for v in of] for key, of in values.items()}
+    steps, courses = _courses(rows, shown.loc[order])
     language = data.language
     return ModelExplorer(
         name=name,
         choices=[[key, words[key], c.words] for key, c in controls.items()],
         models=models,
+        steps=steps,
+        courses=courses.tobytes(),
         learned=as_bytes(log_probs[order].double().numpy()).tobytes(),
         target=np.stack(list(data.targets.values())).tobytes(),
         seen=np.stack(list(data.samples.values())).tobytes() if data.samples else b"",
         letters=language.text(tuple(range(language.vocab_size))),
         length=language.length,
-        selected={key: start[key] if start.get(key) in of else of[0] for key, of in words.items()},
+        selected={key: start[key] if start.get(key) in of else of[0] for key, of in words.items()}
+        | {"step": str(steps[-1])},
     )
+
+
+def _courses(rows: pd.DataFrame, shown: pd.DataFrame) -> tuple[list[int], NDArray[np.float32]]:
+    """The steps of all snapshots, (K), and `COURSES` of the shown models at them, (models, 3, K)."""
+    named = shown[["population", "seed"]].drop_duplicates()
+    trainings = dict(list(rows.merge(named).sort_values("step").groupby(["population", "seed"])))
+    mine = [trainings[key] for key in shown[["population", "seed"]].itertuples(index=False, name=None)]
+    steps: list[int] = mine[0]["step"].tolist()
+    if any(one["step"].tolist() != steps for one in mine):
+        raise ValueError(f"not all models were measured at the steps {steps}, each once")
+    return steps, np.stack([one[list(COURSES)].to_numpy().T for one in mine]).astype("<f4")
 
 
 def as_bytes(log_p: NDArray[np.float64]) -> NDArray[np.uint8]:
