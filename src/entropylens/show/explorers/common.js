@@ -166,7 +166,7 @@ function sharpContext(canvas, width, height) {
 
 /**
  * Learned against true probability of all sentences, both logarithmic: `truth` and `learned` are bytes, as `as_bytes` in models.py
- * has them, and `seen` is how often a sample has each, or null. Returns the pen, its ink, and where a byte lies.
+ * has them, `seen` is how often a sample has each, or null, and points are as dark as `strength` (1 is usual). Returns the pen, its ink, and where a byte lies.
  */
 function scatter(canvas, el, { truth, learned, seen, decades, strength = 1 }) {
   const width = within(canvas.parentElement.clientWidth || 400, 220, 400), margin = 46, inner = width - margin - 8;
