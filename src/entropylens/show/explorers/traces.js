@@ -1,10 +1,5 @@
 // One training at a time: its loss and its dead neurons over the steps, where spikes and jumps begin, and a cursor.
 
-const MARKS = [ // as `kinds`: how an event is drawn, and told
-  { many: "spikes", shape: "M-5 4.5H5L0-4.5Z", dash: "6 3", unit: "nats", digits: 2, above: true },
-  { many: "jumps", shape: "M-5-4.5H5L0 4.5Z", dash: "1 3", unit: "neurons", digits: 0, above: false },
-  { many: "collapses", shape: "M-4-4L4 4M-4 4L4-4", dash: "none", unit: "nats", digits: 2, above: true },
-];
 const AXES = { "lowest 3 nats": 3, "lowest half nat": 0.5, all: Infinity }; // how far up from the lowest loss
 
 export default {
@@ -79,7 +74,7 @@ export default {
     const picture = make("svg", { class: "traces", tabindex: 0, role: "slider", ...quiet });
     const answer = make("output", { "aria-live": "polite" });
     const button = (text, way) => make("button", { type: "button", text, click: () => toEvent(way), ...quiet });
-    el.classList.add("explorer");
+    el.classList.add("explorer", "trainings");
     el.append(
       make("div", { class: "controls", role: "group", "aria-label": "Choose a training" }, optimizers, rates, seed, axes),
       told, picture,
@@ -92,7 +87,7 @@ export default {
     );
 
     // ---- words ------------------------------------------------------------------------------------------------------
-    const counted = (n, kind) => `${n} ${n === 1 ? kinds[kind] : MARKS[kind].many}`;
+    const counted = (n, kind) => countedEvents(n, kind, kinds);
     const who = () => `${names.get(state.optimizer)} at learning rate ${one.rate}${one.mark && ` (${one.mark})`}, seed ${state.seed}`;
     const steps = (place) => {
       const first = place * one.stretch, last = first + one.stretch - 1;
@@ -111,13 +106,10 @@ export default {
     }
     function underCursor() {
       const place = at();
-      const events = eventsIn(place).map(([kind, onset, height]) => {
-        const { unit, digits } = MARKS[kind], by = height === null ? "" : ` (${signed(height, digits)} ${unit})`;
-        return `; a ${kinds[kind]} begins at step ${onset}${by}`;
-      });
-      if (place >= one.loss.length) return `${steps(place)}: it has diverged${events.join("")}`;
+      const events = beginning(eventsIn(place), kinds);
+      if (place >= one.loss.length) return `${steps(place)}: it has diverged${events}`;
       const dead = one.neurons ? `, ${one.dead[place]} of ${one.neurons} neurons dead` : "";
-      return `${steps(place)}: loss ${one.loss[place].toFixed(2)} nats${dead}${events.join("")}`;
+      return `${steps(place)}: loss ${one.loss[place].toFixed(2)} nats${dead}${events}`;
     }
 
     // ---- the cursor -------------------------------------------------------------------------------------------------
@@ -164,17 +156,8 @@ export default {
 
     // ---- the picture ------------------------------------------------------------------------------------------------
     const LEFT = 40, RIGHT = 18, LOSS = { top: 34, bottom: 194 }, DEAD = { top: 240, bottom: 330 }, HEIGHT = 368;
-    const words = (x, y, text, attributes = {}) => make("text", { x, y, text, "font-size": 12, fill: "currentColor", ...attributes });
-    const pen = { fill: "none", stroke: "currentColor" };
+    const start = { "text-anchor": "start" }, pen = { fill: "none", stroke: "currentColor" };
     let frame = null; // from stretches, nats and counts to places in the picture
-    /** About `many` round numbers from `from` to `to`. */
-    function round(from, to, many) {
-      const rough = (to - from) / many, power = 10 ** Math.floor(Math.log10(rough));
-      const by = power * [1, 2, 5, 10].find((factor) => factor * power >= rough), digits = Math.max(0, -Math.floor(Math.log10(by) + 1e-9));
-      const first = Math.ceil(from / by - 1e-9), found = [];
-      for (let i = first; i * by <= to + 1e-9 * by; i++) found.push((i * by).toFixed(digits));
-      return found;
-    }
     function layOut() {
       const width = Math.max(260, Math.min(760, el.clientWidth - 26 || 400)), inner = width - LEFT - RIGHT;
       const losses = one.loss.length ? one.loss : [0], least = Math.min(...losses), reach = Math.max(...losses, least + 0.5) - least;
@@ -189,23 +172,10 @@ export default {
       };
     }
     const curve = (values, y) => make("path", { ...pen, class: "line", d: values.map((v, i) => `${i ? "L" : "M"}${frame.x(i).toFixed(1)} ${y(v).toFixed(1)}`).join("") });
-    function axisOf(panel, y, ticks) {
-      const right = frame.width - RIGHT;
-      return [
-        ...ticks.flatMap((tick) => [
-          make("line", { x1: LEFT, x2: right, y1: y(tick), y2: y(tick), stroke: "currentColor", opacity: 0.15 }),
-          words(LEFT - 5, y(tick), tick, { "text-anchor": "end", "dominant-baseline": "central" }),
-        ]),
-        make("rect", { ...pen, x: LEFT, y: panel.top, width: right - LEFT, height: panel.bottom - panel.top, opacity: 0.5 }),
-      ];
-    }
+    const axisOf = (panel, y, ticks) => framed(panel, LEFT, frame.width - RIGHT, y, ticks);
     function eventMark([kind, onset]) {
-      const { shape, dash, above } = MARKS[kind], x = frame.x(Math.floor(onset / one.stretch));
-      const fill = dash === "none" ? "none" : "currentColor", y = (above ? LOSS : DEAD).top - 8;
-      return make("g", { class: "event", "data-kind": kinds[kind] }, // the theme hides what has a class "collapse"
-        make("line", { x1: x, x2: x, y1: above ? LOSS.top : DEAD.top, y2: DEAD.bottom, "stroke-dasharray": dash }),
-        ...(above ? [] : [make("line", { x1: x, x2: x, y1: LOSS.top, y2: LOSS.bottom, "stroke-dasharray": dash })]),
-        make("path", { d: shape, transform: `translate(${x} ${y})`, fill, stroke: "currentColor", "stroke-width": fill === "none" ? 2 : 1 }));
+      const lines = MARKS[kind].above ? [[LOSS.top, DEAD.bottom]] : [[DEAD.top, DEAD.bottom], [LOSS.top, LOSS.bottom]];
+      return markOf(kind, kinds[kind], frame.x(Math.floor(onset / one.stretch)), (MARKS[kind].above ? LOSS : DEAD).top - 8, lines);
     }
     /** Where the loss leaves the picture: an arrow at the highest point of each way out. */
     function leaving() {
@@ -231,21 +201,21 @@ export default {
       layOut();
       const { width, bottom, top, most } = frame;
       const clipped = (value) => frame.loss(Math.min(value, top));
-      const stepTicks = round(0, one.steps, width < 480 ? 3 : 6), xOf = (s) => frame.x(s / one.stretch - 0.5);
+      const stepTicks = ticksBetween(0, one.steps, width < 480 ? 3 : 6), xOf = (s) => frame.x(s / one.stretch - 0.5);
       picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
       for (const [name, value] of [["width", width], ["height", HEIGHT], ["aria-valuemin", 0], ["aria-valuemax", (length - 1) * one.stretch]])
         picture.setAttribute(name, value);
       picture.setAttribute("aria-label", `Training step; cursor in the picture of loss and dead neurons over the steps of ${who()}`);
       picture.replaceChildren(
         ...diverged().slice(0, 1),
-        ...axisOf(LOSS, frame.loss, round(bottom, top, 4)),
-        ...axisOf(DEAD, frame.dead, round(0, 1.05 * most, 3)),
-        words(0, 12, "loss, nats"), words(0, LOSS.bottom + 18, one.neurons ? `dead neurons, of ${one.neurons}` : "no neurons", { class: "halo" }),
+        ...axisOf(LOSS, frame.loss, ticksBetween(bottom, top, 4)),
+        ...axisOf(DEAD, frame.dead, ticksBetween(0, 1.05 * most, 3)),
+        words(0, 12, "loss, nats", start), words(0, LOSS.bottom + 18, one.neurons ? `dead neurons, of ${one.neurons}` : "no neurons", { ...start, class: "halo" }),
         ...one.events.map(eventMark),
         curve(one.loss, clipped), curve(one.dead, frame.dead),
         ...leaving(), ...diverged().slice(1),
-        ...stepTicks.map((s) => words(xOf(s), DEAD.bottom + 16, s, { "text-anchor": "middle" })),
-        words(LEFT + (width - LEFT - RIGHT) / 2, HEIGHT - 4, "training step", { "text-anchor": "middle" }),
+        ...stepTicks.map((s) => words(xOf(s), DEAD.bottom + 16, s)),
+        words(LEFT + (width - LEFT - RIGHT) / 2, HEIGHT - 4, "training step"),
         make("g", { class: "cursor" }, make("line", { y1: LOSS.top - 3, y2: DEAD.bottom + 3 }), make("circle", { r: 4 }), make("circle", { r: 4 })),
       );
       point();

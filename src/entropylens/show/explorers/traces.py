@@ -32,7 +32,7 @@ LEAST_LOSS = 1e-3
 class TraceExplorer(anywidget.AnyWidget):
     """Controls over optimizer, rate and seed; two panels with a cursor, which can be sent from event to event."""
 
-    _esm = source("traces.js")
+    _esm = source("events.js", "traces.js")
     _css = style()
     name = traitlets.Unicode("trace").tag(sync=True)
     """In the page's address, which holds the explorer's state."""
