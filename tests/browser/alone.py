@@ -12,11 +12,13 @@ from tests.conftest import ROOT
 
 
 def page_of(explorer: AnyWidget, folder: Path) -> Path:
-    """Write the page into a folder; returns where."""
+    """Write the page into a folder; returns where. Keys are sorted, as they are in a notebook that was written."""
     state = dependency_state([explorer], drop_defaults=False)
     data = embed_data(views=[explorer], state=state, drop_defaults=False)
     kind, script = "application/vnd.jupyter.widget", (ROOT / "book" / "_static" / "explorers.js").read_text()
-    texts = [json.dumps(x).replace("</", r"<\/") for x in (data["manager_state"], data["view_specs"][0])]
+    texts = [
+        json.dumps(x, sort_keys=True).replace("</", r"<\/") for x in (data["manager_state"], data["view_specs"][0])
+    ]
     page = folder / "page.html"
     page.write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

@@ -87,7 +87,7 @@ def test_models_are_packed_in_order(packed: MotionExplorer, batch: Batch) -> Non
     values = np.frombuffer(packed.values, np.float32).reshape(2, 2, 3, LOOPS + 1, len(QUANTITIES))
     own = along(looped(1, 0.0), batch.tokens[:3], batch.answers[:3, -1], LOOPS)
     np.testing.assert_allclose(values[1, 1], own.numpy(), rtol=1e-5, atol=1e-6)
-    assert packed.dynamics == {"with F": [0.5, 0.5, 0.1], "alone": [0.5, 0.0, 0.1]}
+    assert packed.dynamics == [["with F", 0.5, 0.5, 0.1], ["alone", 0.5, 0.0, 0.1]]
     assert repr(packed) == "Explorer (needs JavaScript): 2 dynamics, 2 models each, 3 sequences, 12 loops"
 
 

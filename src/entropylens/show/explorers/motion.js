@@ -4,7 +4,7 @@ export default {
   render({ model, el, page }) {
     const [dynamics, models, sequences, loops, trained, symbols] = ["dynamics", "models", "sequences", "loops", "trained", "symbols"]
       .map((name) => model.get(name));
-    const values = new Float32Array(bytesOf(model, "values")), state = { ...model.get("selected") }, names = Object.keys(dynamics);
+    const values = new Float32Array(bytesOf(model, "values")), state = { ...model.get("selected") }, names = dynamics.map(([name]) => name);
     const QUANTITIES = ["potential", "kinetic", "pull", "slope", "balance", "rowF", "rowE", "answer"];
     const ends = { model: [1, models], sequence: [1, sequences], loop: [0, loops] };
     if (page) {
@@ -16,11 +16,11 @@ export default {
     const select = selector({ model, page }, state, refresh);
     /** The chosen way: of each quantity, its values after 0, 1, … loops; `total` is H. */
     function chosen() {
-      const place = (names.indexOf(state.dynamics) * models + state.model - 1) * sequences + state.sequence - 1;
+      const which = names.indexOf(state.dynamics), place = (which * models + state.model - 1) * sequences + state.sequence - 1;
       const way = Object.fromEntries(QUANTITIES.map((name, q) => [name,
         Array.from({ length: loops + 1 }, (_, t) => values[(place * (loops + 1) + t) * QUANTITIES.length + q])]));
-      const total = way.potential.map((e, t) => e + way.kinetic[t]), [damping, pull, slope] = dynamics[state.dynamics];
-      return { ...way, total, damping, alpha: pull, beta: slope };
+      const total = way.potential.map((e, t) => e + way.kinetic[t]), [, , pull] = dynamics[which];
+      return { ...way, total, pulled: pull !== 0 };
     }
 
     // ---- words ------------------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ export default {
       const rounding = (i) => 1e-6 * (1 + Math.abs(way.potential[i]) + way.kinetic[i]), t = state.loop;
       const rises = way.total.slice(1).filter((h, i) => h - way.total[i] > rounding(i)).length;
       const cosine = way.balance[t], even = Math.abs(way.pull[t] / way.slope[t] - 1) < 0.02 && cosine > 0.98;
-      const forces = way.alpha === 0 ? `The slope's force is ${number(way.slope[t])}, and nothing pulls against it.`
+      const forces = !way.pulled ? `The slope's force is ${number(way.slope[t])}, and nothing pulls against it.`
         : `F pulls with ${number(way.pull[t])}, the slope of the energy with ${number(way.slope[t])}` +
           (even ? ", against each other: they hold." : `; the cosine between the pull and the way up is ${signed(cosine, 2)}.`);
       told.tell(`${state.dynamics}, model ${state.model}, sequence ${state.sequence}, ${when()}: the potential energy is ${number(way.potential[t])}, ` +
@@ -89,8 +89,8 @@ export default {
       draw(energies, "energies of the token", ticksOf(way.potential, way.kinetic, way.total),
         [["potential", way.potential], ["of motion", way.kinetic], ["H", way.total]], 0);
       draw(forces, "forces on it", ticksOf(way.pull, way.slope).filter(([value]) => value > -1e-9),
-        way.alpha ? [["pull to F", way.pull], ["slope of the energy", way.slope]] : [["slope of the energy", way.slope]]);
-      draw(entropies, "entropy of its attention", SHARES, way.alpha ? [["F's", way.rowF], ["the energy's", way.rowE]] : [["the energy's", way.rowE]]);
+        way.pulled ? [["pull to F", way.pull], ["slope of the energy", way.slope]] : [["slope of the energy", way.slope]]);
+      draw(entropies, "entropy of its attention", SHARES, way.pulled ? [["F's", way.rowF], ["the energy's", way.rowE]] : [["the energy's", way.rowE]]);
       draw(answer, "the right answer's probability", SHARES, [["right answer", way.answer]], 1 / symbols);
       tell(way);
     }

@@ -29,8 +29,8 @@ class MotionExplorer(anywidget.AnyWidget):
     _css = style()
     name = traitlets.Unicode("motion").tag(sync=True)
     """In the page's address, which holds the explorer's state."""
-    dynamics: traitlets.Dict[str, list[float]] = traitlets.Dict().tag(sync=True)
-    """μ, α and β of each."""
+    dynamics: traitlets.List[list[Any]] = traitlets.List().tag(sync=True)
+    """The name, μ, α and β of each; a list, as pages do not keep the order of a dictionary."""
     values = traitlets.Bytes().tag(sync=True)
     """(dynamics, models, sequences, loops + 1, QUANTITIES) float32."""
     models = traitlets.Int().tag(sync=True)
@@ -46,8 +46,8 @@ class MotionExplorer(anywidget.AnyWidget):
     def _known_values(self, proposal: dict[str, Any]) -> dict[str, Any]:
         chosen = {**self.selected, **proposal["value"]}
         known: dict[str, Sequence[Any]] = {
-            "dynamics": list(self.dynamics), "model": range(1, self.models + 1), "loop": range(self.loops + 1),
-            "sequence": range(1, self.sequences + 1),
+            "dynamics": [name for name, *_ in self.dynamics], "model": range(1, self.models + 1),
+            "sequence": range(1, self.sequences + 1), "loop": range(self.loops + 1),
         }  # fmt: skip
         for key, value in chosen.items():
             if isinstance(value, bool) or value not in known.get(key, ()):
@@ -83,9 +83,10 @@ def motion_explorer(
     values = torch.stack([torch.stack([along(m, tokens, answers, loops) for m in each]) for each in models.values()])
     if not bool(values.isfinite().all()):
         raise ValueError("a model's states or energies are not finite: there is nothing to draw")
-    constants = {
-        name: [each[0].config.damping, each[0].config.pull, each[0].config.slope] for name, each in models.items()
-    }
+    constants = [
+        [name, config.damping, config.pull, config.slope]
+        for name, config in ((name, each[0].config) for name, each in models.items())
+    ]
     return MotionExplorer(
         dynamics=constants,
         values=values.float().numpy().tobytes(),

@@ -25,16 +25,17 @@ function compare(own, beside, quantiles) {
 
 export default {
   render({ model, el, page }) {
-    const [setups, measures, arms, lengths, points, quantiles, symbols, trained, usual] = ["setups", "measures", "arms", "lengths", "points",
+    const [setups, measures] = ["setups", "measures"].map((name) => new Map(model.get(name).map(([key, ...rest]) => [key, rest])));
+    const [arms, lengths, points, quantiles, symbols, trained, usual] = ["arms", "lengths", "points",
       "quantiles", "symbols", "trained", "usual"].map((name) => model.get(name));
     const [ends, levels, courses] = ["ends", "levels", "courses"].map((name) => new Uint16Array(bytesOf(model, name)));
-    const kinds = Object.keys(measures), SHARE = [0, 1, false], state = { ...model.get("selected") };
+    const kinds = [...measures.keys()], SHARE = [0, 1, false], state = { ...model.get("selected") };
 
     // ---- what is chosen ---------------------------------------------------------------------------------------------
     const offered = () => arms.filter(({ setup }) => setup === state.setup).map(({ loss }) => loss);
     /** Take over what there is; a set-up may lack a loss that was chosen in another. */
     function choose(change) {
-      if (change.setup in setups) state.setup = change.setup;
+      if (setups.has(change.setup)) state.setup = change.setup;
       const there = offered();
       for (const key of ["loss", "beside"]) state[key] = [change[key], state[key], usual[key]].find((loss) => there.includes(loss));
       if (kinds.includes(change.measure)) state.measure = change.measure;
@@ -50,7 +51,7 @@ export default {
     /** The chosen arms, whether a course of both was kept, and ways to compare them in training and at a length. */
     function chosen() {
       const [own, beside] = [state.loss, state.beside].map((loss) => arms.find((arm) => arm.setup === state.setup && arm.loss === loss));
-      const recorded = own.course !== null && beside.course !== null, kind = kinds.indexOf(state.measure), [, ...scale] = measures[state.measure];
+      const recorded = own.course !== null && beside.course !== null, kind = kinds.indexOf(state.measure), [, ...scale] = measures.get(state.measure);
       const width = own.steps / points, each = (of) => ({ seeds, ...arm }) => ({ seeds, values: seeds.map((_, i) => of(arm, i)) });
       const both = (of) => compare(each(of)(own), each(of)(beside), quantiles);
       function inTraining(point) {
@@ -69,7 +70,7 @@ export default {
     const digits = (x) => (Math.abs(x) < 10 ? 3 : Math.abs(x) < 100 ? 1 : 0);
     const plain = (x) => (x < 0 ? signed(x, digits(x)) : x.toFixed(digits(x))), plus = (x) => signed(x, digits(x));
     const within95 = ({ n, mean, low, high }, write) => (n > 1 ? `${write(mean)} [${write(low)}, ${write(high)}]` : n ? write(mean) : "unknown");
-    const steps = (point) => point * now.width, measured = () => measures[state.measure][0];
+    const steps = (point) => point * now.width, measured = () => measures.get(state.measure)[0];
     function apart({ own, beside, gap }) {
       if (state.loss === state.beside) return `${within95(own, plain)} (the same loss twice)`;
       const sides = `${within95(own, plain)} with ${state.loss}, ${within95(beside, plain)} with ${state.beside}`;
@@ -78,7 +79,7 @@ export default {
       return `${sides}; difference, by the ${gap.n} seeds of both, ${within95(gap, plus)}: ${fate}`;
     }
     function tell() {
-      const { own, beside, recorded, atEnd, point } = now, [called, title] = setups[state.setup];
+      const { own, beside, recorded, atEnd, point } = now, [called, title] = setups.get(state.setup);
       const rates = own.rate === beside.rate ? `Both have a learning rate of ${own.rate}` : `Learning rates are ${own.rate} and ${beside.rate}`;
       const how = recorded ? "" : atEnd ? " (only the end was kept)" : " (as two levels)";
       told.tell(`In the set-up “${called}” (${title}), after ${steps(point)} steps, ${measured()}${how} is ${apart(now.inTraining(point))}. ` +
@@ -86,11 +87,10 @@ export default {
     }
 
     // ---- what is on the page ----------------------------------------------------------------------------------------
-    const group = choice("set-up", Object.keys(setups), state.setup, (setup) => select({ setup }),
-      Object.fromEntries(Object.entries(setups).map(([key, [called]]) => [key, called])));
+    const called = (all) => Object.fromEntries([...all].map(([key, [name]]) => [key, name]));
+    const group = choice("set-up", [...setups.keys()], state.setup, (setup) => select({ setup }), called(setups));
     const picks = Object.entries({ loss: "loss", beside: "beside" }).map(([key, name]) => [key, pick(name, (loss) => select({ [key]: loss }))]);
-    const measure = choice("in training", kinds, state.measure, (kind) => select({ measure: kind }),
-      Object.fromEntries(kinds.map((kind) => [kind, measures[kind][0]])));
+    const measure = choice("in training", kinds, state.measure, (kind) => select({ measure: kind }), called(measures));
     const point = slider([1, points, points - 1], { name: "training steps", value: () => state.point, hidden: () => now.atEnd,
       shown: () => `${steps(state.point)} of ${steps(points)}`, changed: (to) => select({ point: to }) });
     const length = slider([0, lengths.length - 1, lengths.length - 1], { name: "after training, at", value: () => now.place,
@@ -120,7 +120,7 @@ export default {
       const low = Math.floor(Math.min(...values)), high = Math.max(low + 1, Math.ceil(Math.max(...values)));
       return Array.from({ length: high - low + 1 }, (_, i) => [low + i, low + i < 0 ? `${10 ** (low + i)}` : (10 ** (low + i)).toLocaleString("en")]);
     };
-    const log = (x) => Math.log10(Math.max(x, 1e-12)), same = (x) => x, isLog = () => measures[state.measure][3];
+    const log = (x) => Math.log10(Math.max(x, 1e-12)), same = (x) => x, isLog = () => measures.get(state.measure)[3];
     const key = (text, mark, i) => [mark(28 + 16 * i), words(30, 28 + 16 * i, text, left)];
     const stroke = (kind) => (y) => make("path", { class: kind, fill: "none", d: `M0 ${y}h24` });
     const dot = (kind, cx, cy, r, more = {}) => make("circle", { class: kind, cx, cy, r, ...more });
@@ -160,7 +160,7 @@ export default {
       const shown = ARMS.flatMap(([of]) => [...one[of].values, one[of].low, one[of].high].filter(Number.isFinite).map(scale));
       const numbers = Object.fromEntries(ARMS.map(([of]) => [of, `${names()[of]} ${within95(one[of], plain)}`]));
       const difference = `difference ${within95(one.gap, plus)}`, rows = [numbers.own, numbers.beside, difference];
-      const most = what === measures.loss[0] ? Infinity : 1, possible = ([value]) => value > -1e-9 && value < most + 1e-9;
+      const most = what === measures.get("loss")[0] ? Infinity : 1, possible = ([value]) => value > -1e-9 && value < most + 1e-9;
       const ticks = !shown.length ? SHARES : scale === log ? decades(shown) : scaleOf(shown).ticks.filter(possible);
       chart(panel, { ...FRAME, heading, ticks, label: `${heading}, ${what}: ${rows.join("; ")}, n = ${one.gap.n}.` }, (from, to, height) => {
         const y = (value) => height(scale(value)), at = { own: from + 0.32 * (to - from), beside: from + 0.68 * (to - from) }, far = 0.14 * (to - from);
@@ -184,7 +184,7 @@ export default {
       const { own, point: at, place, recorded, atEnd } = now, all = Array.from({ length: points }, (_, i) => now.inTraining(i + 1));
       const how = recorded ? "" : atEnd ? ", the end" : ", as two levels", end = steps(points), scale = isLog() ? log : same;
       const values = all.flatMap((one) => ARMS.flatMap(([of]) => one[of].values)).filter(Number.isFinite).map(scale);
-      const nats = Array.from({ length: Math.ceil(measures.loss[2]) + 1 }, (_, i) => [i, i]);
+      const nats = Array.from({ length: Math.ceil(measures.get("loss")[2]) + 1 }, (_, i) => [i, i]);
       const ticks = isLog() ? decades(values) : state.measure === "loss" ? nats : SHARES;
       const chance = { accuracy: 1 / symbols, loss: Math.log(symbols) }[state.measure];
       drawLines(course, { heading: `${measured()} in training${how}`, ticks, scale, chance, all, at: at - 1, along: (step) => step / end,
@@ -194,7 +194,7 @@ export default {
 
       const [first, last] = [lengths[0], lengths.at(-1)], far = lengths.map((_, i) => now.atLength(i));
       drawLines(byLength, { heading: "accuracy after training, by tokens", ticks: SHARES, scale: same, chance: 1 / symbols, all: far, at: place,
-        along: (tokens) => Math.log(tokens / first) / Math.log(last / first), marks: lengths, axis: lengths, shade: trained,
+        along: (tokens) => Math.log(tokens / first) / Math.log(last / first), marks: lengths, axis: lengths.filter((_, i) => (lengths.length - i) % 2), shade: trained,
         label: `Accuracy of the last token over lengths from ${first} to ${last}; at ${state.length} tokens, ${apart(far[place])}.` });
       drawSeeds(seedsThere, { heading: `after training, at ${state.length} tokens`, one: far[place], scale: same, chance: 1 / symbols, what: "accuracy" });
     }

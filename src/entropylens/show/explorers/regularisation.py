@@ -60,10 +60,10 @@ class RegularisationExplorer(anywidget.AnyWidget):
     _css = style()
     name = traitlets.Unicode("regularisation").tag(sync=True)
     """In the page's address, which holds the explorer's state."""
-    setups: traitlets.Dict[str, list[str]] = traitlets.Dict().tag(sync=True)
-    """What each is called, and in words."""
-    measures: traitlets.Dict[str, list[Any]] = traitlets.Dict().tag(sync=True)
-    """What each is called, the two ends of its `Scale`, and whether that is logarithmic."""
+    setups: traitlets.List[list[str]] = traitlets.List().tag(sync=True)
+    """The name of each, what it is called, and in words; a list, as pages do not keep the order of a dictionary."""
+    measures: traitlets.List[list[Any]] = traitlets.List().tag(sync=True)
+    """The name of each, what it is called, the two ends of its `Scale`, and whether that is logarithmic."""
     arms: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     """Each with `setup`, `loss` in words, its `seeds`, `steps`, learning `rate`, the number of its first model, and of
     its first model among those of which a course was kept, or None."""
@@ -96,8 +96,8 @@ class RegularisationExplorer(anywidget.AnyWidget):
             if key not in given and chosen.get(key) not in here:
                 chosen[key] = value
         known: dict[str, list[Any]] = {
-            "setup": list(self.setups), "loss": here, "beside": here, "measure": list(self.measures),
-            "point": list(range(1, self.points + 1)), "length": self.lengths,
+            "setup": [key for key, *_ in self.setups], "loss": here, "beside": here, "length": self.lengths,
+            "measure": [key for key, *_ in self.measures], "point": list(range(1, self.points + 1)),
         }  # fmt: skip
         for key, value in chosen.items():
             if isinstance(value, bool) or value not in known.get(key, ()):
@@ -132,8 +132,8 @@ def regularisation_explorer(rows: pd.DataFrame, **chosen: Any) -> Regularisation
     ]
     steps = int(models.loc[models["group"] == "published", "steps"].max())
     return RegularisationExplorer(
-        setups={key: [words.format(steps=steps), _title(key)] for key, words in SETUPS.items()},
-        measures={key: [words, *scales[key]] for key, words in MEASURES.items()},
+        setups=[[key, words.format(steps=steps), _title(key)] for key, words in SETUPS.items()],
+        measures=[[key, words, *scales[key]] for key, words in MEASURES.items()],
         arms=arms,
         ends=SHARE.encode(models[[f"accuracy_{n}" for n in LENGTHS]]).tobytes(),
         levels=_levels(models, scales).tobytes(),
