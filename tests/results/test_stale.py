@@ -23,8 +23,9 @@ LOOPED = {f"EER-{i}" for i in (1, 2, 3, 4, 6, 7)} | GATED
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The project, whose own copy of the package is the one that runs."""
-    for name in ("src", "book", "results", "notebooks"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("book", "results", "notebooks"):  # read, and never written
+        (tmp_path / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "_config.yml", tmp_path)
     return tmp_path
 

@@ -150,7 +150,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_gives_the_same_rows(tmp_path: Path, uninterrupted: pd.DataFrame) -> None:
     moments = random.Random(0)
-    for _ in range(10):
+    for _ in range(6):
         process = start(tmp_path)
         with suppress(subprocess.TimeoutExpired):  # one that ends before its moment has nothing left to be killed in
             process.wait(moments.uniform(2.0, 9.0))
