@@ -45,10 +45,10 @@ export default {
     function tell() {
       const many = kinds.map((_, kind) => one.events.filter(([k]) => k === kind).length), lives = one.rows.map((levels) => fates(levels, 100 / every));
       const died = lives.filter(({ dies }) => dies).length, back = lives.filter((life) => life.back).length;
-      const collapses = many[2] ? `, and ${counted(many[2], 2)}` : "", gone = one.reached < columns ? ` It diverged at step ${one.reached * every}.` : "";
+      const collapses = many[2] ? `, and ${counted(many[2], 2)}` : "", gone = one.diverged === null ? "" : ` It diverged at step ${one.diverged}.`;
       const returned = !died ? "None was seen to die after step 100." : `${died} ${died === 1 ? "was" : "were"} seen to die after step 100, and ${back} of them to fire again.`;
-      say(told, `${called[state.training]}: ${counted(many[0], 0)}, ${counted(many[1], 1)}${collapses}. Of ${neurons} neurons ` +
-        `${one.most} ${one.most === 1 ? "is" : "are"} dead at most after step 100, ${one.end} at the end. ${returned}${gone}`);
+      const dead = ` Of ${neurons} neurons ${one.most} ${one.most === 1 ? "is" : "are"} dead at most after step 100, ${one.end} at the end. ${returned}`;
+      say(told, `${called[state.training]}: ${counted(many[0], 0)}, ${counted(many[1], 1)}${collapses}.${(one.diverged ?? all) > 100 ? dead : ""}${gone}`);
     }
     function underCursor() {
       const column = at(), begin = beginning(one.events.filter(([, onset]) => Math.floor(onset / every) === column), kinds);
