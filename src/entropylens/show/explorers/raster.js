@@ -89,7 +89,7 @@ export default {
       make("p", { class: "legend" },
         `Each row is a neuron, each column ${times(every, "step")}, and its shade that of the first. Blank: dead, it fires in none of the ${contexts} contexts. The fuller the shade, the more ` +
         "inputs it fires on, from none ", make("span", { class: "scale full" }), " to all. From the top: those that are dead to the end, in the order in which they died; those that were dead " +
-        "for a time; those that never were, who fire most at the bottom. ▲ dashed: a spike begins   ▼ dotted: a jump in deaths begins   ✕ solid: a rise of the loss that does not come back begins. Of each column the " +
+        "for a time; those that never were, who fire most at the bottom. ▲ dashed: a spike begins   ▼ dotted: a jump in deaths begins   ✕ solid: a rise of the loss that does not come back begins (a collapse). Of each column the " +
         `highest loss is drawn, at the edge where it is more than ${TALL} nat above the lowest.`),
     );
 
