@@ -259,18 +259,18 @@ def test_an_address_that_says_nonsense_leaves_the_neurons_as_they_were(browser: 
             expect(page.locator(".explorer .told"), bad).to_have_text(first)
 
 
-_TRACES = "notebooks/08_deaths_and_spikes.html"
-_CURSOR = ".explorer svg[role=slider]"
+_TRACES = "notebooks/08_deaths_and_spikes.html"  # where there is a raster, too
+_CURSOR = ".trainings svg[role=slider]"
 
 
 def to_the_largest_rate(page: Page) -> None:
     """Where there are events for sure."""
-    page.locator(".explorer fieldset:has(legend:text-is('learning rate')) input").last.check()
+    page.locator(".trainings fieldset:has(legend:text-is('learning rate')) input").last.check()
 
 
 def test_a_training_is_chosen_by_keyboard_and_kept_in_the_address(browser: Browser, base_url: str) -> None:
     with opened(browser, f"{base_url}/{_TRACES}") as page:
-        told = page.locator(".explorer .told")
+        told = page.locator(".trainings .told")
         expect(told).to_contain_text("Adam at learning rate")
         to_the_largest_rate(page)
         changes(told, page, "seed", "ArrowRight")
@@ -278,39 +278,39 @@ def test_a_training_is_chosen_by_keyboard_and_kept_in_the_address(browser: Brows
         to_the_largest_rate(page)
         press(page, "optimizer", "ArrowRight")  # which was not trained at Adam's largest rate
         expect(told).to_have_text(re.compile(r"^AdamW at learning rate \S+ \(edge\), seed 1: "))
-        curves = page.locator(".explorer .traces .line").first.get_attribute("d") or ""
+        curves = page.locator(".trainings .traces .line").first.get_attribute("d") or ""
         press(page, "loss shown", "ArrowRight")
-        expect(page.locator(".explorer .traces .line").first).not_to_have_attribute("d", curves)
+        expect(page.locator(".trainings .traces .line").first).not_to_have_attribute("d", curves)
         page.locator(_CURSOR).focus()
         page.keyboard.press("ArrowRight")
-        text, answer = told.inner_text(), page.locator(".explorer output").inner_text()
+        text, answer = told.inner_text(), page.locator(".trainings output").inner_text()
         page.reload()
         expect(told).to_have_text(text)
-        expect(page.locator(".explorer output")).to_have_text(answer)
-        expect(page.locator(".explorer input[value='lowest half nat']")).to_be_checked()
+        expect(page.locator(".trainings output")).to_have_text(answer)
+        expect(page.locator(".trainings input[value='lowest half nat']")).to_be_checked()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_the_cursor_goes_by_arrows_and_from_event_to_event(browser: Browser, base_url: str) -> None:
     with opened(browser, f"{base_url}/{_TRACES}") as page:
         to_the_largest_rate(page)
-        cursor, answer = page.locator(_CURSOR), page.locator(".explorer output")
+        cursor, answer = page.locator(_CURSOR), page.locator(".trainings output")
         expect(answer).to_have_text(re.compile(r"^steps? 0\b.*: loss \d+\.\d\d nats, \d+ of \d+ neurons dead$"))
         cursor.focus()
         for key in ("End", "ArrowRight", "ArrowLeft", "PageDown", "Home", "ArrowLeft", "ArrowRight"):
             page.keyboard.press(key)
             expect(cursor).to_have_attribute("aria-valuetext", answer.inner_text())
         assert int(cursor.get_attribute("aria-valuenow") or 0) > 0
-        following = page.locator(".explorer").get_by_text("next event")
+        following = page.locator(".trainings").get_by_text("next event")
         following.focus()
         page.keyboard.press("Enter")
         expect(answer).to_have_text(re.compile(r"a (spike|jump|collapse) begins at step \d{3,}"))
         first = answer.inner_text()
         following.click()
         expect(answer).not_to_have_text(first)
-        page.locator(".explorer").get_by_text("previous event").click()
+        page.locator(".trainings").get_by_text("previous event").click()
         expect(answer).to_have_text(first)
-        page.locator(".explorer").get_by_text("previous event").click()
+        page.locator(".trainings").get_by_text("previous event").click()
         expect(answer).to_have_text(f"no earlier event; {first}")
         box = cursor.bounding_box()
         assert box is not None
@@ -323,19 +323,19 @@ def test_as_many_events_are_marked_as_are_told(browser: Browser, server: str) ->
     with opened(browser, f"{server}/{_TRACES}") as page:
         to_the_largest_rate(page)
         hidden = "all => all.filter(x => getComputedStyle(x).display === 'none').length"
-        for seed in page.locator(".explorer fieldset:has(legend:text-is('seed')) input").all():
+        for seed in page.locator(".trainings fieldset:has(legend:text-is('seed')) input").all():
             seed.check()
-            told = page.locator(".explorer .told").inner_text()
+            told = page.locator(".trainings .told").inner_text()
             for kind in ("spike", "jump", "collapse"):
                 found = re.search(rf"(\d+) {kind}(s|es)?\b", told)
-                count = page.locator(f".explorer .event[data-kind={kind}]").count()
+                count = page.locator(f".trainings .event[data-kind={kind}]").count()
                 assert count == (int(found[1]) if found else 0)
-            assert page.locator(".explorer .event").evaluate_all(hidden) == 0
+            assert page.locator(".trainings .event").evaluate_all(hidden) == 0
 
 
 def test_an_address_that_says_nonsense_leaves_the_training_as_it_was(browser: Browser, server: str) -> None:
     with opened(browser, f"{server}/{_TRACES}") as page:
-        told, answer = (page.locator(f".explorer {part}") for part in (".told", "output"))
+        told, answer = (page.locator(f".trainings {part}") for part in (".told", "output"))
         first, under = told.inner_text(), answer.inner_text()
         for bad in (
             "optimizer:lion", "rate:7;seed:-1;step:-5", "nonsense", "axis:;;step:", "optimizer:constructor;step:1e9"

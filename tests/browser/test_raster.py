@@ -88,7 +88,7 @@ def test_words_are_the_neurons(page: Page, address: str, watched: Watched, step:
     expect(own(page)).to_contain_text(f"layer 2, neuron {neuron + 1}")
     blank, level = int((levels == 0).sum()), int(levels[column])
     shares = f"fires on {round(100 * (level - 1) / 15)} to {round(100 * level / 15)}\u00a0%"
-    expect(own(page)).to_contain_text(shares if level else "dead; ")
+    expect(own(page)).to_contain_text(shares if level else "dead here; ")
     expect(own(page)).to_contain_text(f"dead in {blank} of 54 columns" if blank else "never dead in 54 columns")
 
 

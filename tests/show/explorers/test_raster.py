@@ -107,7 +107,7 @@ def test_a_training_that_diverged_ends_there(watched: Watched) -> None:
     run = replace(watched.run, losses=losses, diverged_at=[120, None])
     first, second = raster_explorer(replace(watched, run=run), NAMES).models
     assert (len(first["loss"]), len(second["loss"])) == (40, 54)
-    assert first["most"] == 0
+    assert (first["diverged"], second["diverged"], first["most"]) == (120, None, 0)
     assert [kind for kind, *_ in first["events"]] == [0]
     json.dumps([first, second], allow_nan=False)
 

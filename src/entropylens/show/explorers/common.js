@@ -117,19 +117,6 @@ function pairs(panel, { heading, label, names, filled, hollow, called, axis }) {
   });
 }
 
-/** A round step of about a fourth of a span. */
-function roundStep(span) {
-  const power = 10 ** Math.floor(Math.log10(span / 4));
-  return power * [1, 2, 5, 10].find((factor) => factor * power >= span / 4);
-}
-/** Ends and ticks around values. */
-function scaleOf(values) {
-  const low = Math.min(...values), high = Math.max(...values), by = roundStep(Math.max(high - low, 0.02) * 1.3);
-  const first = Math.floor(low / by - 0.25), last = Math.ceil(high / by + 0.25), digits = Math.max(0, -Math.floor(Math.log10(by) + 1e-9));
-  const ticks = Array.from({ length: last - first + 1 }, (_, i) => [(first + i) * by, ((first + i) * by).toFixed(digits)]);
-  return { low: first * by, high: last * by, ticks };
-}
-
 /** A table of numbers: heads, and rows that begin with their own; a cell [text, share] is shaded by its share. */
 function fill(table, caption, heads, rows) {
   const cell = (inside) => {

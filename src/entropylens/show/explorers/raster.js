@@ -45,10 +45,10 @@ export default {
     function tell() {
       const many = kinds.map((_, kind) => one.events.filter(([k]) => k === kind).length), lives = one.rows.map((levels) => fates(levels, 100 / every));
       const died = lives.filter(({ dies }) => dies).length, back = lives.filter((life) => life.back).length;
-      const collapses = many[2] ? `, and ${counted(many[2], 2)}` : "", gone = one.reached < columns ? ` It diverged at step ${one.reached * every}.` : "";
+      const collapses = many[2] ? `, and ${counted(many[2], 2)}` : "", gone = one.diverged === null ? "" : ` It diverged at step ${one.diverged}.`;
       const returned = !died ? "None was seen to die after step 100." : `${died} ${died === 1 ? "was" : "were"} seen to die after step 100, and ${back} of them to fire again.`;
-      say(told, `${called[state.training]}: ${counted(many[0], 0)}, ${counted(many[1], 1)}${collapses}. Of ${neurons} neurons ` +
-        `${one.most} ${one.most === 1 ? "is" : "are"} dead at most after step 100, ${one.end} at the end. ${returned}${gone}`);
+      const dead = ` Of ${neurons} neurons ${one.most} ${one.most === 1 ? "is" : "are"} dead at most after step 100, ${one.end} at the end. ${returned}`;
+      say(told, `${called[state.training]}: ${counted(many[0], 0)}, ${counted(many[1], 1)}${collapses}.${(one.diverged ?? all) > 100 ? dead : ""}${gone}`);
     }
     function underCursor() {
       const column = at(), begin = beginning(one.events.filter(([, onset]) => Math.floor(onset / every) === column), kinds);
@@ -61,8 +61,8 @@ export default {
     function ofRow() {
       const levels = one.rows[state.row - 1].slice(0, one.reached), level = levels[at()], blank = levels.filter((x) => !x).length;
       const share = (x) => Math.round((100 * x) / shades), last = levels.findLastIndex((x) => x > 0) + 1;
-      const now = at() >= one.reached ? "" : level ? `fires on ${share(level - 1)} to ${share(level)}\u00a0% of inputs; ` : "dead; ";
-      const whole = last < levels.length ? `from step ${last * every} on for good` : `the last time at step ${levels.lastIndexOf(0) * every}`;
+      const now = at() >= one.reached ? "" : level ? `fires on ${share(level - 1)} to ${share(level)}\u00a0% of inputs; ` : "dead here; ";
+      const whole = last < levels.length ? `from step ${last * every} on to the end` : `the last time at step ${levels.lastIndexOf(0) * every}`;
       return `${who(state.row - 1)}: ${now}${blank ? `dead in ${blank} of ${times(levels.length, "column")}, ${whole}` : `never dead in ${times(levels.length, "column")}`}`;
     }
 
@@ -87,9 +87,9 @@ export default {
       make("p", { class: "steer" }, button("◂ previous event", -1), button("next event ▸", 1), moment),
       make("p", { class: "own" }, own), make("div", { class: "sheet" }, canvas, picture),
       make("p", { class: "legend" },
-        `Each row is a neuron, each column ${every === 1 ? "a step" : `every ${every}th step`}. Blank: dead, it fires in none of the ${contexts} contexts. The fuller the shade, the more ` +
-        "inputs it fires on, from none ", make("span", { class: "scale full" }), " to all. From the top: who dies for good, in the order in which they do; who was dead for a time; who never " +
-        "dies, those that fire most at the bottom. ▲ dashed: a spike begins   ▼ dotted: a jump in deaths begins   ✕ solid: a rise of the loss that does not come back begins. Of each column the " +
+        `Each row is a neuron, each column ${times(every, "step")}, and its shade that of the first. Blank: dead, it fires in none of the ${contexts} contexts. The fuller the shade, the more ` +
+        "inputs it fires on, from none ", make("span", { class: "scale full" }), " to all. From the top: those that are dead to the end, in the order in which they died; those that were dead " +
+        "for a time; those that never were, who fire most at the bottom. ▲ dashed: a spike begins   ▼ dotted: a jump in deaths begins   ✕ solid: a rise of the loss that does not come back begins (a collapse). Of each column the " +
         `highest loss is drawn, at the edge where it is more than ${TALL} nat above the lowest.`),
     );
 

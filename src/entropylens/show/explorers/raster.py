@@ -102,9 +102,9 @@ class RasterExplorer(anywidget.AnyWidget):
     """Neurons of each layer, from the first on."""
     kinds: traitlets.List[str] = traitlets.List(list(KINDS)).tag(sync=True)
     models: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
-    """A training's `loss` (nats, the highest of each column; up to where it diverged), `most` and `end` (dead neurons:
-    most after step 100, and at the end), `order` (which neuron of its layer each row is, from 0), and `events`: number
-    of the kind, onset, height (nats, or neurons)."""
+    """A training's `loss` (nats, the highest of each column; up to where it `diverged`, a step or None), `most` and
+    `end` (dead neurons: most after step 100, and at the end), `order` (which neuron of its layer each row is, from 0),
+    and `events`: number of the kind, onset, height (nats, or neurons)."""
     levels = traitlets.Bytes().tag(sync=True)
     """(trainings, neurons, ⌈T/2⌉): two columns a byte, the earlier in the lower half; rows as in `order`."""
     selected = traitlets.Dict().tag(sync=True)
@@ -179,9 +179,10 @@ def _facts(watched: Watched, member: int) -> dict[str, Any]:
     told = [e for e in rises if e.recovered is not None]  # of one at the very end nobody knows whether it comes back
     found = [("spike" if e.recovered else "collapse", e) for e in told] + [("jump", e) for e in jumps]
     shown = [[KINDS.index(kind), e.onset, e.height] for kind, e in sorted(found, key=lambda pair: pair[1].onset)]
-    after = dead[min(100, last - 1) : last] if last else np.zeros(1)
+    after = dead[100:last] if last > 100 else np.zeros(1)  # which is not told then
     return {
         "loss": [float(f"{loss[at : min(at + every, last)].max():.5g}") for at in range(0, last, every)],
+        "diverged": at,
         "most": int(after.max()),
         "end": int(after[-1]),
         "events": [[kind, onset, float(f"{height:.3g}") if np.isfinite(height) else None]
