@@ -36,7 +36,7 @@ test: $(STAMP)
 	ENTROPYLENS_SITE=_build/html-quick $(TESTS) --dist loadgroup -m browser tests/browser
 	# all but those whose cheapest populations take minutes
 	$(BIN)/entropylens verify low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
-	  bound_search looped_induction energy_entropy gated_loops looped_or_deep --budget 30
+	  bound_search looped_induction energy_entropy gated_loops looped_or_deep --budget 20
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks

@@ -34,7 +34,7 @@ export default {
       const one = models[place], part = (array, row) => array.subarray(row * size, (row + 1) * size);
       const seen = one.seen < 0 ? null : part(samples, one.seen);
       const course = [0, 1, 2].map((i) => courses.subarray((3 * place + i) * steps.length, (3 * place + i + 1) * steps.length));
-      return { ...one, ...snapshot(one, course, now()), learned: part(learned, place), truth: part(targets, one.target), seen };
+      return { ...one, ...snapshot(one, course, now()), learned: part(learned, one.learned), truth: part(targets, one.target), seen };
     };
     const select = selector({ model, page }, state, refresh);
 

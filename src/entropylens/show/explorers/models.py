@@ -48,13 +48,13 @@ class ModelExplorer(anywidget.AnyWidget):
     choices: traitlets.List[list[Any]] = traitlets.List().tag(sync=True)
     """For each control its name, its values, and how they are told; the models follow their product, in this order."""
     models: traitlets.List[dict[str, float]] = traitlets.List().tag(sync=True)
-    """One dictionary a model: numbers in nats, and its rows of `target` and `seen` (−1: no sample)."""
+    """One dictionary a model: numbers in nats, and its rows of `learned`, `target` and `seen` (−1: no sample)."""
     steps: traitlets.List[int] = traitlets.List().tag(sync=True)
     """K numbers of updates, after which all models were measured; 0 is the untrained one, the last the end."""
     courses = traitlets.Bytes().tag(sync=True)
     """(models, 3, K) float32: `COURSES` of every model."""
     learned = traitlets.Bytes().tag(sync=True)
-    """(models, S): log pθ at the end, one byte each, see `as_bytes`."""
+    """(distinct models, S): log pθ at the end, one byte each, see `as_bytes`."""
     target = traitlets.Bytes().tag(sync=True)
     """(targets, S): log p_tgt, likewise."""
     seen = traitlets.Bytes().tag(sync=True)
@@ -126,10 +126,13 @@ def model_explorer(
     if len(place) != len(shown) or set(place) != set(wanted):
         raise ValueError(f"{len(shown)} rows do not fill the grid of {len(wanted)} combinations of {columns} once each")
     order = [place[combination] for combination in wanted]
+    # Some trainings belong to several combinations: what they learned is on the page once.
+    learned, which = np.unique(as_bytes(log_probs[order].double().numpy()), axis=0, return_inverse=True)
     data, models = _Data(), []
-    for row in shown.loc[order].to_dict("records"):
+    for row, number in zip(shown.loc[order].to_dict("records"), which.ravel(), strict=True):
         numbers = {key: round(float(row[key]), 6) for key in _NUMBERS}
-        models.append({**numbers, "target": data.target(row), "seen": data.sample(row)})
+        places = {"learned": int(number), "target": data.target(row), "seen": data.sample(row)}
+        models.append({**numbers, **places})
     words = {key: [str(v) for v in of] for key, of in values.items()}
     steps, courses = _courses(rows, shown.loc[order])
     language = data.language
@@ -139,7 +142,7 @@ def model_explorer(
         models=models,
         steps=steps,
         courses=courses.tobytes(),
-        learned=as_bytes(log_probs[order].double().numpy()).tobytes(),
+        learned=learned.tobytes(),
         target=np.stack(list(data.targets.values())).tobytes(),
         seen=np.stack(list(data.samples.values())).tobytes() if data.samples else b"",
         letters=language.text(tuple(range(language.vocab_size))),
