@@ -1,7 +1,7 @@
 """What a reader touches: figures that answer at once, in JupyterLab and in the built pages, without a kernel.
 
 Each explorer is an anywidget: a `.py` that packs the data and one or more `.js` that draw them. All controls live in
-the JavaScript, since Python callbacks are dead in a built page; there `book/_static/explorers.js` stands in for Jupyter.
+JavaScript, since Python callbacks are dead in a built page; there `book/_static/explorers.js` stands in for Jupyter.
 `common.js` is what all of them share, and is put in front of each.
 """
 
