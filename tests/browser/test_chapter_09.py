@@ -13,7 +13,8 @@ pytestmark = pytest.mark.browser
 
 _LOOPS = "notebooks/09_one_head_looped.html"
 _SMALL = {"width": 360, "height": 740}
-_TOKENS = ".explorer .tokens input"
+_CELLS = ".explorer .tokens label:not([hidden])"
+_TOKENS = f"{_CELLS} input"
 
 
 def move(page: Page, control: str, key: str) -> None:
@@ -29,7 +30,7 @@ def labels(page: Page) -> list[str]:
 
 def shades(page: Page) -> list[float]:
     """How much each token is looked at."""
-    found: list[float] = page.locator(".explorer .tokens label > span").evaluate_all(
+    found: list[float] = page.locator(f"{_CELLS} > span").evaluate_all(
         "all => all.map(x => Number(x.style.getPropertyValue('--share')))"
     )
     return found
@@ -86,7 +87,7 @@ def test_before_the_first_loop_nothing_is_looked_at(browser: Browser, server: st
 def test_a_token_sees_those_before_it_and_is_told_where_to_look(browser: Browser, server: str) -> None:
     with opened(browser, f"{server}/{_LOOPS}") as page:
         move(page, "loop", "End")
-        tokens, letters = page.locator(_TOKENS), page.locator(".explorer .tokens label > span").all_inner_texts()
+        tokens, letters = page.locator(_TOKENS), page.locator(f"{_CELLS} > span").all_inner_texts()
         for chosen in range(tokens.count()):
             tokens.nth(chosen).check(force=True)  # it lies, unseen, over its letter
             expect(told(page)).to_contain_text(f"Token {chosen + 1}, “{letters[chosen]}”")
@@ -95,7 +96,7 @@ def test_a_token_sees_those_before_it_and_is_told_where_to_look(browser: Browser
             due = [i for i, label in enumerate(said) if "should be looked at" in label]
             earlier = [i for i in range(chosen) if letters[i] == letters[chosen]]
             assert due == [i + 1 for i in earlier[-1:]]
-            marks = page.locator(".explorer .tokens i").all_inner_texts()
+            marks = page.locator(f"{_CELLS} > i").all_inner_texts()
             assert [i for i, mark in enumerate(marks) if mark] == due
             if due:
                 there = re.search(r"should look at .*: that gets (.*) of its attention", told(page).inner_text())
@@ -111,7 +112,7 @@ def test_bars_and_line_agree_with_the_words(browser: Browser, server: str) -> No
             move(page, "loop", key)
             right = re.search(r"the right answer, “(.)”, has a probability of (\S+\s%)", told(page).inner_text())
             assert right is not None
-            heights = page.locator(".explorer .chart .bar").evaluate_all(
+            heights = page.locator(".explorer [data-symbol]").evaluate_all(
                 "all => Object.fromEntries(all.map(x => [x.dataset.symbol, Number(x.getAttribute('height'))]))"
             )
             whole = sum(heights.values())

@@ -77,7 +77,7 @@ function drawState(panel, { heading, label, z, before, far }) {
 function drawStates(panel, { heading, label, states, symbols, chosen }) {
   const n = states.length, d = states[0].length, far = Math.max(...states.flat().map(Math.abs)), left = 24, top = 22;
   const width = within(panel.clientWidth || 320, 220, 480), side = Math.min(16, (width - left - 2) / n), bottom = top + d * side;
-  const x = (at) => left + (at + 0.5) * side, y = (i) => top + (i + 0.5) * side, small = { "font-size": Math.min(12, side) };
+  const x = (at) => left + (at + 0.5) * side, y = (i) => top + (i + 0.5) * side, small = { "font-size": Math.min(12, 0.9 * side) };
   const square = (value, at, i) => {
     const wide = far ? 0.86 * side * Math.sqrt(Math.abs(value) / far) : 0; // areas are in proportion
     return make("rect", { x: x(at) - wide / 2, y: y(i) - wide / 2, width: wide, height: wide, class: value < 0 ? "below" : "above", "data-value": value });
