@@ -19,7 +19,7 @@ _LOOK = """() => {
     const visible = { opacityProperty: true, visibilityProperty: true };
     const shown = (e) => e.checkVisibility(visible) && e.getClientRects().length;
     const outer = (e) => e.parentElement.closest('section section');
-    const chapter = (e) => (outer(e) ? chapter(outer(e)) : e);
+    const chapter = (e) => (outer(e) ? chapter(outer(e)) : e.closest('section') ?? e);
     const near = (e) => [chapter(e), chapter(e).previousElementSibling, chapter(e).nextElementSibling];
     return {
         ground: getComputedStyle(document.body).getPropertyValue('--pst-color-background'),
