@@ -1,4 +1,4 @@
-"""A page as the book's are, with nothing but one explorer."""
+"""A page as the book's are, with nothing but one explorer, and where things are on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from anywidget import AnyWidget
 from ipywidgets.embed import dependency_state, embed_data
+from playwright.sync_api import Locator, Page
 
 from tests.conftest import ROOT
 
@@ -27,3 +28,18 @@ def page_of(explorer: AnyWidget, folder: Path) -> Path:
         f"<script>{script}</script></body></html>"
     )
     return page
+
+
+def told(page: Page) -> Locator:
+    """What is said of the chosen state."""
+    return page.locator(".explorer .told")
+
+
+def slider(page: Page, control: str) -> Locator:
+    """The slider whose label begins with the control's name."""
+    return page.locator(f".explorer label:has(span:text-matches('^{control} ')) input[type=range]")
+
+
+def charts(page: Page) -> list[str]:
+    """What is said of each picture."""
+    return [str(chart.get_attribute("aria-label")) for chart in page.locator(".explorer .chart").all()]

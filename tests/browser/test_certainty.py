@@ -10,7 +10,7 @@ import torch
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from entropylens.show.explorers.certainty import PLACES, RIGHT, WRONG, attention, certainty_explorer, costs
-from tests.browser.alone import page_of
+from tests.browser.alone import page_of, slider
 from tests.browser.test_explorers import opened
 
 pytestmark = pytest.mark.browser
@@ -38,10 +38,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def told(page: Page) -> Locator:
     return page.locator(".explorer .told").first  # the chapter has another explorer below
-
-
-def slider(page: Page, control: str) -> Locator:
-    return page.locator(f".explorer label:has(span:text-matches('^{control} ')) input[type=range]")
 
 
 def number(text: str) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.alone import told
 from tests.browser.test_explorers import opened
 
 pytestmark = pytest.mark.browser
@@ -41,10 +42,6 @@ def share(text: str) -> float:
     found = re.search(r"(<?)(\d+)\s%", text)
     assert found is not None
     return 0 if found[1] else int(found[2]) / 100
-
-
-def told(page: Page) -> Locator:
-    return page.locator(".explorer .told")
 
 
 def test_sequence_loop_and_token_are_chosen_by_keyboard_and_kept_in_the_address(

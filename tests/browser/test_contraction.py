@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ipywidgets.embed import dependency_state, embed_data
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from entropylens.measures.contraction import softmax_derivative
 from entropylens.measures.operators import derivative
@@ -30,8 +27,8 @@ from entropylens.show.explorers.contraction import (
     measured,
     promised,
 )
+from tests.browser.alone import charts, page_of, slider, told
 from tests.browser.test_explorers import opened, press
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 
@@ -49,19 +46,7 @@ _STATES: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A page as the book's are, with nothing but the explorer."""
-    explorer = contraction_explorer()
-    state = dependency_state([explorer], drop_defaults=False)
-    data = embed_data(views=[explorer], state=state, drop_defaults=False)
-    kind, script = "application/vnd.jupyter.widget", (ROOT / "book" / "_static" / "explorers.js").read_text()
-    texts = [json.dumps(x).replace("</", r"<\/") for x in (data["manager_state"], data["view_specs"][0])]
-    page: Path = tmp_path_factory.mktemp("contraction") / "page.html"
-    page.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        "<style>[data-theme=dark] { color: #ddd; background: #111 }</style><body>"
-        f'<script type="{kind}-state+json">{texts[0]}</script><script type="{kind}-view+json">{texts[1]}</script>'
-        f"<script>{script}</script></body></html>"
-    )
+    page = page_of(contraction_explorer(), tmp_path_factory.mktemp("contraction"))
     assert page.stat().st_size < _MOST_BYTES
     return page.as_uri()
 
@@ -71,19 +56,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     with opened(browser, address) as page:
         page.set_viewport_size(_SMALL)  # type: ignore[arg-type]
         yield page
-
-
-def told(page: Page) -> Locator:
-    return page.locator(".explorer .told")
-
-
-def slider(page: Page, control: str) -> Locator:
-    return page.locator(f".explorer label:has(span:text-matches('^{control} ')) input[type=range]")
-
-
-def charts(page: Page) -> list[str]:
-    """What is said of each picture."""
-    return [str(chart.get_attribute("aria-label")) for chart in page.locator(".explorer .chart").all()]
 
 
 def link(address: str, chosen: dict[str, Any]) -> str:

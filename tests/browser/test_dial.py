@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 from entropylens.show.explorers import source
 from entropylens.show.explorers.dial import ENDS, FIRST, SAMPLES, SIZES, counted, dial_explorer, turned
-from tests.browser.alone import page_of
+from tests.browser.alone import page_of, told
 from tests.browser.test_explorers import opened
 
 pytestmark = pytest.mark.browser
@@ -55,10 +55,6 @@ def mean_entropy(p: Any, n: int) -> float:
     """E[H(p̂)] over samples of n, nats, from SciPy's binomials."""
     k = np.arange(n + 1)
     return float((binom.pmf(k, n, p[:, None]) * entr(k / n)).sum())
-
-
-def told(page: Page) -> Locator:
-    return page.locator(".explorer .told")
 
 
 def slider(page: Page, control: str) -> Locator:

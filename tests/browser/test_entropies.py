@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from entropylens.results.reference import published
 from entropylens.show.explorers.entropies import entropy_explorer
-from tests.browser.alone import page_of
+from tests.browser.alone import page_of, told
 from tests.browser.test_explorers import opened, press
 
 pytestmark = pytest.mark.browser
@@ -32,10 +32,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     with opened(browser, address) as page:
         page.set_viewport_size(_SMALL)  # type: ignore[arg-type]
         yield page
-
-
-def told(page: Page) -> Locator:
-    return page.locator(".explorer .told")
 
 
 def drawn(page: Page) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from entropylens.models.entropies import normalised_tsallis, tsallis
 from entropylens.models.loop_kernel import ORDER
@@ -25,7 +25,7 @@ from entropylens.show.explorers.gates import (
     loops_to_rest,
     travel,
 )
-from tests.browser.alone import page_of
+from tests.browser.alone import charts, page_of, slider, told
 from tests.browser.test_explorers import opened, press
 
 pytestmark = pytest.mark.browser
@@ -68,19 +68,6 @@ def computed(page: Page) -> Page:
         code,
     )
     return page
-
-
-def told(page: Page) -> Locator:
-    return page.locator(".explorer .told")
-
-
-def slider(page: Page, control: str) -> Locator:
-    return page.locator(f".explorer label:has(span:text-matches('^{control} ')) input[type=range]")
-
-
-def charts(page: Page) -> list[str]:
-    """What is said of each picture."""
-    return [str(chart.get_attribute("aria-label")) for chart in page.locator(".explorer .chart").all()]
 
 
 def link(address: str, chosen: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from entropylens.models.looped import LoopedConfig
 from entropylens.show.explorers.loops import FEWEST_TOKENS, MOST_TOKENS, loop_explorer
 from entropylens.tasks.induction import InductionTask, sample
 from tests._loops_model import by_torch
-from tests.browser.alone import page_of
+from tests.browser.alone import page_of, told
 from tests.browser.test_explorers import opened
 
 pytestmark = pytest.mark.browser
@@ -62,10 +62,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     with opened(browser, address) as page:
         page.set_viewport_size(_SMALL)  # type: ignore[arg-type]
         yield page
-
-
-def told(page: Page) -> Locator:
-    return page.locator(".explorer .told")
 
 
 def drawn(page: Page) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 from torch import Tensor
 
 from entropylens.experiments.looped_induction import SETTINGS
@@ -16,7 +16,7 @@ from entropylens.models.looped import LoopedConfig, LoopedTransformer
 from entropylens.show.explorers.motion import QUANTITIES, along, motion_explorer
 from entropylens.tasks.induction import sample
 from entropylens.training.data import generator
-from tests.browser.alone import page_of
+from tests.browser.alone import page_of, told
 from tests.browser.test_explorers import opened, press
 
 pytestmark = pytest.mark.browser
@@ -48,10 +48,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     with opened(browser, address) as page:
         page.set_viewport_size(_SMALL)  # type: ignore[arg-type]
         yield page
-
-
-def told(page: Page) -> Locator:
-    return page.locator(".explorer .told")
 
 
 def drawn(page: Page) -> dict[str, float]:

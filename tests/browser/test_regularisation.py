@@ -13,7 +13,7 @@ from entropylens.results.reference import published
 from entropylens.results.statistics import mean_interval
 from entropylens.show.explorers import source
 from entropylens.show.explorers.regularisation import regularisation_explorer
-from tests.browser.alone import page_of
+from tests.browser.alone import page_of, slider
 from tests.browser.test_explorers import opened, press
 
 pytestmark = pytest.mark.browser
@@ -47,10 +47,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def told(page: Page) -> Locator:
     return page.locator(".explorer.regularisation .told")
-
-
-def slider(page: Page, control: str) -> Locator:
-    return page.locator(f".explorer label:has(span:text-matches('^{control} ')) input[type=range]")
 
 
 def lists(page: Page, name: str) -> Locator:

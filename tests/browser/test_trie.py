@@ -19,7 +19,7 @@ from entropylens.models.transformer import Trace, TransformerConfig
 from entropylens.show.explorers.trie import SHOWN, trie_explorer
 from entropylens.tasks.language import Language, entropy
 from entropylens.tasks.targets import rule_pattern
-from tests.browser.alone import page_of
+from tests.browser.alone import page_of, told
 from tests.browser.test_explorers import opened, press
 
 pytestmark = pytest.mark.browser
@@ -60,10 +60,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     with opened(browser, address) as page:
         page.set_viewport_size(_SMALL)  # type: ignore[arg-type]
         yield page
-
-
-def told(page: Page) -> Locator:
-    return page.locator(".explorer .told")
 
 
 def walk(page: Page) -> Locator:
