@@ -1,6 +1,7 @@
-"""A chapter in a real JupyterLab: its panel trains, shows how far it is, stops, and draws; its explorer works there.
+"""In a real JupyterLab: a chapter's panel trains, shows how far it is, stops, and draws; every explorer obeys the keys.
 
-The notebook is chapter 12 without what neither needs: its live trainings, and what is told.
+The chapter is 12, without what its panel does not need: live trainings, and what is told. A second notebook shows all
+explorers of the book.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -22,21 +23,29 @@ import nbformat
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests._explorers import every_explorer
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("lab")]
 
 _CHAPTER = "12_entropy_gated_training"
 _CELLS = ("parameters", "imports", "explorer", "published", "tweak")
+_ALL = f"""import sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests._explorers import every_explorer
+for explorer in every_explorer():
+    display(explorer)
+print("that is all")"""
 _SCREEN = {"width": 1280, "height": 4000}
 """So high that all cells are in sight: JupyterLab draws no others."""
+_SHOWN = "control => control.closest('.explorer').innerHTML"
 _START, _RUN = 60, 90_000
 """Seconds in which a server answers, and milliseconds in which a kernel starts and runs these cells, on a busy core."""
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the notebook in a JupyterLab with settings, workspaces and runtime files of its own."""
+    """The address of a notebook, {}, in a JupyterLab with settings, workspaces and runtime files of its own."""
     book = tmp_path_factory.mktemp("lab")
     (book / "notebooks").mkdir()
     for name in ("book", "results"):
@@ -45,6 +54,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     notebook.cells = [cell for cell in notebook.cells if cell.id in _CELLS]
     assert [cell.id for cell in notebook.cells] == list(_CELLS)
     nbformat.write(notebook, book / "notebooks" / f"{_CHAPTER}.ipynb")
+    notebook.cells = [nbformat.v4.new_code_cell(_ALL)]
+    nbformat.write(notebook, book / "notebooks" / "explorers.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -52,7 +63,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = serve(book, address, token)
     try:
         wait_for(f"{address}/api?token={token}", server, book / "log")
-        yield f"{address}/lab/tree/{_CHAPTER}.ipynb?token={token}"
+        yield f"{address}/lab/tree/{{}}.ipynb?token={token}"
     finally:
         server.terminate()  # it takes its kernels along
         with suppress(subprocess.TimeoutExpired):
@@ -89,19 +100,26 @@ def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"JupyterLab does not answer: {log.read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="module")
-def page(browser: Browser, lab: str) -> Iterator[Page]:
-    """The notebook, all of whose cells have been run."""
+@contextmanager
+def run(browser: Browser, address: str) -> Iterator[Page]:
+    """A notebook, whose cells are being run; in the end no error may have happened."""
     context, errors = browser.new_context(viewport=_SCREEN), list[str]()  # type: ignore[arg-type]
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(lab)
+    page.goto(address)
     page.wait_for_function("window.jupyterapp?.shell.currentWidget?.context?.sessionContext.session", timeout=_RUN)
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    expect(page.locator(".entropylens-tweak")).to_be_visible(timeout=_RUN)
     yield page
     assert errors == []
     context.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, lab: str) -> Iterator[Page]:
+    """The chapter, all of whose cells have been run."""
+    with run(browser, lab.format(_CHAPTER)) as page:
+        expect(page.locator(".entropylens-tweak")).to_be_visible(timeout=_RUN)
+        yield page
 
 
 @pytest.fixture
@@ -158,3 +176,20 @@ def test_runs_are_drawn_over_the_published_figure(page: Page, panel: Locator) ->
     expect(drawn).to_have_attribute("alt", re.compile(f"Your runs: {label}: .*{other}: "), timeout=_RUN)
     panel.get_by_role("button", name="Clear").click()
     expect(drawn).to_have_count(0)
+
+
+def test_every_explorer_answers_to_a_key(browser: Browser, lab: str) -> None:
+    with run(browser, lab.format("explorers")) as page:
+        expect(page.get_by_text("that is all", exact=True)).to_be_visible(timeout=_RUN)
+        explorers = page.locator(".explorer")
+        assert explorers.count() == len(list(every_explorer()))
+        for explorer in explorers.all():
+            expect(explorer.locator(".told").first).not_to_be_empty()
+            control = explorer.locator("input[type=range]:visible, input[type=radio]:checked").first
+            before = control.evaluate(_SHOWN)
+            for key in ("ArrowRight", "ArrowLeft"):  # of which one may lead beyond an end
+                control.focus()
+                page.keyboard.press(key)
+                if control.evaluate(_SHOWN) != before:
+                    break
+            assert control.evaluate(_SHOWN) != before, f"no key moves {before[:200]}"

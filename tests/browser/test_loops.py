@@ -65,6 +65,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 
 def drawn(page: Page) -> dict[str, Any]:
+    expect(told(page)).not_to_be_empty()  # a page that was opened again may not have begun
     found: dict[str, Any] = page.evaluate(_DRAWN)
     return found
 

@@ -79,7 +79,7 @@ export default {
     const canvas = make("canvas", { "aria-hidden": "true" }), picture = make("svg", { role: "img" });
     const moment = make("output", { "aria-live": "polite" }), own = make("output", { "aria-live": "polite" });
     const button = (text, way) => make("button", { type: "button", text, click: () => toEvent(way), ...quiet });
-    let nothing = ""; // said in front, where there is no further event
+    let nothing = { words: "", step: null }; // said in front where there is no further event, until the cursor moves on
     el.classList.add("explorer", "raster");
     el.append(
       make("div", { class: "controls", role: "group", "aria-label": "Choose a training" }, group), told,
@@ -97,9 +97,9 @@ export default {
     function toEvent(way) {
       const places = one.events.map(([, onset]) => Math.floor(onset / every)).sort((a, b) => way * (a - b));
       const next = places.find((column) => way * (column - at()) > 0);
-      nothing = next === undefined ? `no ${way > 0 ? "later" : "earlier"} event; ` : "";
-      select({ step: (next ?? at()) * every });
-      nothing = "";
+      const to = (next ?? at()) * every;
+      nothing = { words: next === undefined ? `no ${way > 0 ? "later" : "earlier"} event; ` : "", step: to };
+      select({ step: to });
     }
     for (const kind of ["pointermove", "pointerdown"])
       picture.addEventListener(kind, (event) => {
@@ -181,7 +181,8 @@ export default {
       // A slider's value is read out anyway.
       const steering = el.contains(document.activeElement) && document.activeElement.type === "range";
       for (const each of [moment, own]) each.setAttribute("aria-live", steering ? "off" : "polite");
-      say(moment, nothing + underCursor());
+      if (nothing.step !== state.step) nothing = { words: "", step: state.step };
+      say(moment, nothing.words + underCursor());
       say(own, `Row ${state.row}: ${ofRow()}`);
       draw();
     }

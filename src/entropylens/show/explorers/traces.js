@@ -113,18 +113,21 @@ export default {
     }
 
     // ---- the cursor -------------------------------------------------------------------------------------------------
-    /** Move to a stretch; `before` is said in front. */
-    function move(place, before = "") {
+    let before = { words: "", step: null }; // said in front, until the cursor moves on
+    /** Move to a stretch, where `words` are said in front. */
+    function move(place, words = "") {
       step = Math.min(length - 1, Math.max(0, place)) * one.stretch;
-      point(before);
+      before = { words, step };
+      point();
     }
-    function point(before = "") {
+    function point() {
       const place = at(), text = underCursor();
       picture.setAttribute("aria-valuenow", place * one.stretch);
       picture.setAttribute("aria-valuetext", text);
       // A slider's value is read out anyway.
       answer.setAttribute("aria-live", document.activeElement === picture ? "off" : "polite");
-      say(answer, before + text);
+      if (before.step !== step) before = { words: "", step };
+      say(answer, before.words + text);
       const [line, ...dots] = picture.querySelectorAll(".cursor > *"), x = frame.x(place);
       for (const end of ["x1", "x2"]) line.setAttribute(end, x);
       [frame.loss(Math.min(frame.top, one.loss[place])), frame.dead(one.dead[place])].forEach((y, i) => {
