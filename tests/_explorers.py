@@ -67,8 +67,9 @@ def _of_models() -> Iterator[AnyWidget]:
     yield trie_explorer(language, target, log_q, trace.attention, trace.neurons, promoted(model), at="bda")
     batch = sample(replace(SETTINGS["hint"].task, scored="last"), 4, 12, generator(0, "evaluation"))
     yield loop_explorer({"drawn at random": LoopedConfig(hint=True).build(), "set by hand": by_hand()}, batch.tokens)
-    config = LoopedConfig(
-        16, n_loops=4, norm="pre", hint=True, update="hamiltonian", damping=0.5, pull=0.5, slope=0.1
-    )  # fmt: skip
-    moving = [config.build(torch.Generator().manual_seed(seed)).double() for seed in (0, 1)]
-    yield motion_explorer({"with F": moving}, batch, loops=20, sequences=4)
+    config = LoopedConfig(16, n_loops=4, norm="pre", hint=True, update="hamiltonian", damping=0.5, slope=0.1)
+    moving = {
+        name: [replace(config, pull=pull).build(torch.Generator().manual_seed(0)).double()]
+        for name, pull in (("with F", 0.5), ("energy alone", 0.0))
+    }
+    yield motion_explorer(moving, batch, loops=20, sequences=4)
