@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import nbformat
@@ -38,6 +39,10 @@ for explorer in every_explorer():
 print("that is all")"""
 _SCREEN = {"width": 1280, "height": 4000}
 """So high that all cells are in sight: JupyterLab draws no others."""
+_READY = """(name) => {
+    const context = window.jupyterapp?.shell.currentWidget?.context;
+    return context?.path === name && context.isReady && context.sessionContext.session?.kernel;
+}"""
 _SHOWN = "control => control.closest('.explorer').innerHTML"
 _START, _RUN = 60, 90_000
 """Seconds in which a server answers, and milliseconds in which a kernel starts and runs these cells, on a busy core."""
@@ -63,7 +68,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = serve(book, address, token)
     try:
         wait_for(f"{address}/api?token={token}", server, book / "log")
-        yield f"{address}/lab/tree/{{}}.ipynb?token={token}"
+        yield f"{address}/lab/workspaces/{{0}}/tree/{{0}}.ipynb?token={token}"  # else one opens the other, too
     finally:
         server.terminate()  # it takes its kernels along
         with suppress(subprocess.TimeoutExpired):
@@ -107,7 +112,7 @@ def run(browser: Browser, address: str) -> Iterator[Page]:
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
-    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.context?.sessionContext.session", timeout=_RUN)
+    page.wait_for_function(_READY, arg=urlsplit(address).path.rpartition("/")[2], timeout=_RUN)
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     yield page
     assert errors == []
