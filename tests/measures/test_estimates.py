@@ -98,7 +98,7 @@ def test_confidence_is_the_largest_probability_and_right_where_its_symbol_is_the
     models = exact()
     found = forced(models.population, models.theta, SENTENCES)
     q = models.population.log_probs(models.theta, SENTENCES).exp()
-    assert torch.equal(found.confidence, q.amax(-1))
+    torch.testing.assert_close(found.confidence, q.amax(-1), rtol=1e-12, atol=0)  # read in parts: rounded otherwise
     assert torch.equal(found.right == 1, q.argmax(-1) == SENTENCES)
 
 
@@ -272,6 +272,14 @@ def test_bins_are_counted_one_by_one() -> None:
         else:
             assert said[number].isnan()
             assert true[number].isnan()
+
+
+def test_what_a_diverged_model_says_falls_into_no_bin() -> None:
+    confidence, right = torch.tensor([0.95, torch.nan, 0.05]), torch.tensor([1.0, 0.0, 0.0])
+    share, said, true = reliability(confidence, right)
+    assert share.tolist() == [0.5, *[0.0] * 8, 0.5]
+    assert (float(said[-1]), float(true[-1])) == (pytest.approx(0.95), 1)
+    assert reliability(confidence[1:2], right[1:2])[0].isnan().all()
 
 
 def test_certainty_falls_into_the_last_bin() -> None:

@@ -113,6 +113,13 @@ def test_in_an_epoch_nothing_is_seen_twice(monkeypatch: pytest.MonkeyPatch, n: i
         assert len(seen.unique()) == len(seen)
 
 
+@pytest.mark.parametrize("n", [5 * T - 1, 3, 0])
+def test_a_text_that_fills_no_batch_is_refused(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    monkeypatch.setattr(text, "text_of", lambda _data, _seed: torch.arange(n))
+    with pytest.raises(ValueError, match=f"the text has {n} symbols; {5 * T} are needed"):
+        first(spec(data=TextData("text")), 0, 1)
+
+
 def test_texts_are_the_training_documents_or_a_draw_of_them() -> None:
     whole = text_of(TextData("text"), 0)
     assert torch.equal(whole, text_of(TextData("text"), 1))

@@ -25,7 +25,8 @@ RATES = {32: 1e-2, 64: 1e-2, 128: 4e-3, 256: 2e-3, 512: 1e-3}
 """Learning rates by width, from pilots with seeds from 1000 on."""
 
 EVALUATED = 7
-"""The seed of what all models of a source are read out with: the same windows for all."""
+"""The seed of what all models of a source are read out with: the same windows for all. Member 7 draws its own texts
+from the same stream of numbers, by its own probabilities: no number of the rows combines the two."""
 
 Row = dict[str, object]
 

@@ -5,8 +5,9 @@ A model's own entropy is an expectation over its own texts, x ∼ pθ. Two estim
     −log pθ(x)                    the surprise of what was drawn
     Σ_t H(pθ(· | x_<t))           the entropy of each step, met on the way
 
-The second is the first with each symbol's surprise replaced by its expectation given what came before (Rao and
-Blackwell): as unbiased, and never less precise. Neither needs a target. What a target, or a text, allows besides:
+The second is the first with each symbol's surprise replaced by its expectation given what came before (as Rao and
+Blackwell do): as unbiased, and more precise wherever we looked, though no theorem says so of a sum. Neither needs a
+target. What a target, or a text, allows besides:
 
     forced entropy    E_{x∼p} Σ_t H(pθ(· | x_<t))      how sure the model is where the *text* has led it
     cross-entropy     E_{x∼p} Σ_t −log pθ(x_t | x_<t)  how right it is there; H(p) + KL(p‖pθ) of a source p
@@ -152,7 +153,8 @@ def scale(population: TextPopulation, parameters: Tensor, windows: Tensor, steps
     """The factor β of log pθ with which each model predicts windows (W, T) best, (M): below 1, it was too sure.
 
     By Newton's method from β = 1: with z = log pθ and q ∝ exp(βz), the cross-entropy's derivative is E_q z − z(x_t),
-    and its second one the variance of z under q, so that it has one minimum.
+    and its second one the variance of z under q, so that it has one minimum. Four steps are within 2e-3 of a β between
+    0.7 and 3.
     """
     beta = torch.ones(len(parameters), dtype=torch.float64, device=parameters.device)
     for _ in range(steps):
@@ -172,7 +174,7 @@ def reliability(confidence: Tensor, right: Tensor, bins: int = 10) -> tuple[Tens
     """How often the likeliest symbol is right, by how likely it was said to be: shares, confidences and accuracies.
 
     Args:
-        confidence: of any shape, 0 … 1.
+        confidence: of any shape, 0 … 1; NaN, of a model that has diverged, falls into no bin.
         right: 1 or 0, of the same shape.
         bins: of equal width, from 0 to 1.
 
@@ -180,9 +182,11 @@ def reliability(confidence: Tensor, right: Tensor, bins: int = 10) -> tuple[Tens
         (bins) each: the share of predictions that fall into a bin, their mean confidence, and the share of them that is
         right; NaN where there are none. The expected calibration error is Σ share · |confidence − accuracy|.
     """
-    place = (confidence.flatten() * bins).long().clamp(max=bins - 1)
+    known = ~confidence.isnan()
+    confidence, right = confidence[known].double(), right[known].double()
+    place = (confidence * bins).long().clamp(max=bins - 1)
     count = torch.bincount(place, minlength=bins).double()
-    means = [torch.bincount(place, values.flatten().double(), bins) / count for values in (confidence, right)]
+    means = [torch.bincount(place, values, bins) / count for values in (confidence, right)]
     return count / count.sum(), means[0], means[1]
 
 

@@ -231,6 +231,9 @@ def batches(spec: TextSpec, seed: int) -> Iterator[Tensor]:
 
     Of the fresh source: new ones. Of a sample of it: each once an epoch, in a new order. Of a text: it is cut into
     windows from a new place in each epoch, and they are seen in a new order. What does not fill a batch is left out.
+
+    Raises:
+        ValueError: for a text that does not fill a batch, wherever it is cut.
     """
     data = spec.data
     random = generator(seed, "batches")
@@ -241,7 +244,9 @@ def batches(spec: TextSpec, seed: int) -> Iterator[Tensor]:
         sample = source.sample(n // spec.length, spec.length, generator(seed, "sample"))
         while True:
             yield from _shuffled(sample, spec.batch_size, random)
-    stream = text_of(data, seed)
+    stream, needed = text_of(data, seed), (spec.batch_size + 1) * spec.length
+    if len(stream) < needed:
+        raise ValueError(f"the text has {len(stream)} symbols; {needed} are needed to cut a batch anywhere")
     while True:
         start = int(torch.randint(spec.length, (), generator=random))
         many = (len(stream) - start) // spec.length
