@@ -190,6 +190,35 @@ def test_beside_it_does_not_matter_who_made_the_published_rows(project: Path, mo
     assert _verify(project, sample=1, jobs=1, beside="a")[0].difference == np.inf
 
 
+def test_for_rows_of_a_gpu_the_quick_profile_stands_in(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    record = project / "results" / "low_entropy.json"
+    stored = json.loads(record.read_text())
+    for population in stored["populations"].values():
+        population["device"] = "cuda"
+    record.write_text(json.dumps(stored))
+    smaller = [dataclasses.replace(spec, steps=4) for spec in GRID.populations()]
+    quick = dataclasses.replace(EXPERIMENT, populations={**EXPERIMENT.populations, "quick": lambda: smaller})
+    with pytest.raises(ValueError, match="--beside COMMIT"):
+        verify.verify(project, [quick])
+    added = {"kl": 0.0}
+
+    def rows_of(*asked: Any) -> dict[str, pd.DataFrame]:
+        assert asked[3] == "quick"
+        parts = {t.population: sweep.compute_rows(t).frame for t in tasks(quick, "quick", project / "other", project)}
+        return {p: parts[p].assign(kl=parts[p]["kl"] + added["kl"]) for p in asked[4]}
+
+    monkeypatch.setattr(verify, "rows_of", rows_of)
+    monkeypatch.setattr(verify, "resolve_commit", lambda commit, _: 40 * commit)
+    checks = verify.verify(project, [quick], jobs=1, beside="a")["low_entropy"]
+    assert [c.agrees for c in checks] == [True] * len(smaller)
+    assert "beside aaaaaaaaa, quick profile on a CPU): agrees" in str(checks[0])
+    verify.attest(project, quick, checks)
+    assert json.loads(record.read_text())["attested"]["profile"] == "quick, on a CPU"
+    added["kl"] = 1e-3
+    assert not any(c.agrees for c in verify.verify(project, [quick], jobs=1, beside="a")["low_entropy"])
+
+
 def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "cpu_model", lambda: "another processor")
     check = _verify(project, sample=1, jobs=1)[0]

@@ -3,7 +3,9 @@
 Some populations of the full profile are computed anew, and their rows compared with the published ones. On the platform
 (processor model, PyTorch version, compilers) that made them they must agree within `TOLERANCE`; elsewhere, where
 rounding differs and training amplifies it, no verdict may change when the new rows take the place of the old. Whether
-the *code* has changed anything is seen on any machine, if the code that made the rows runs there, too (`beside`).
+the *code* has changed anything is seen on any machine, if the code that made the rows runs there, too (`beside`). For
+rows of a GPU, where there is none, both run the quick profile, which takes the same paths through the code in fewer
+steps.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ class Check:
     """Hash of the measuring code that made the new rows."""
     beside: str = ""
     """The commit whose rows they were compared with; empty if with the published ones."""
+    quick: bool = False
+    """Whether it is a population of the quick profile, on a CPU, that stands in for those of a GPU."""
 
     @property
     def agrees(self) -> bool:
@@ -61,6 +65,7 @@ class Check:
     def __str__(self) -> str:
         how = "same platform" if self.same_platform else "another platform"
         how = f"beside {self.beside[:9]}" if self.beside else how
+        how += ", quick profile on a CPU" if self.quick else ""
         verdicts = f", verdicts changed: {', '.join(self.changed_verdicts)}" if self.changed_verdicts else ""
         mark = "agrees" if self.agrees else "DIFFERS"
         return f"{self.population} ({self.n_cells} cells, {how}): {mark}, by at most {self.difference:.2g}{verdicts}"
@@ -86,22 +91,26 @@ def verify(
         seed: chooses them; None chooses others each time.
         jobs: processes.
         beside: a commit whose code made the published rows, or was attested for them: its rows, computed here and now,
-            take the place of the published ones, so that it does not matter which platform made those.
+            take the place of the published ones, so that it does not matter which platform made those. Where they were
+            made on a GPU that is not here, all populations of the quick profile stand in for them.
 
     Raises:
         LookupError: if nothing is published, or the grid has changed so that no published population is in it.
-        ValueError: if the commit's code is another one, or does not run; if the rows were made on a GPU, and there is
-            none.
+        ValueError: if the commit's code is another one, or does not run; if the rows were made on a GPU, there is none,
+            and no commit to compare with.
     """
-    references = {experiment.name: _published(root, experiment) for experiment in experiments}
     commit = resolve_commit(beside, root) if beside is not None else ""
+    references = {experiment.name: _published(root, experiment, bool(commit)) for experiment in experiments}
     with tempfile.TemporaryDirectory() as folder:
         chosen, theirs = {}, {}
         for experiment in experiments:
             name, known = experiment.name, references[experiment.name].provenance["populations"]
             seconds = {population: record["seconds"] for population, record in known.items()}
-            todo = _published_tasks(root, experiment, references[name], Path(folder))
-            chosen[name] = _choose(todo, seconds, sample, budget, seed)
+            if _lacks_gpu(root, experiment):
+                chosen[name] = tasks(experiment, "quick", Path(folder), root)
+            else:
+                todo = _published_tasks(root, experiment, references[name], Path(folder))
+                chosen[name] = _choose(todo, seconds, sample, budget, seed)
             theirs[name] = _beside(commit, root, references[name], name, chosen[name], jobs) if commit else None
         label = f"verifying {', '.join(chosen) if len(chosen) < 4 else f'{len(chosen)} experiments'}"
         parts = iter(compute([task for tasks_of in chosen.values() for task in tasks_of], jobs, label=label))
@@ -113,14 +122,22 @@ def verify(
     return checks
 
 
-def _published(root: Path, experiment: Experiment) -> Reference:
-    reference, device = load_reference(root, experiment.name), device_of(root, experiment)
+def _lacks_gpu(root: Path, experiment: Experiment) -> bool:
+    """Whether the published rows were made on a GPU, and there is none here."""
+    return device_of(root, experiment) != "cpu" and pick_device("auto") == "cpu"
+
+
+def _published(root: Path, experiment: Experiment, compared_with_commit: bool) -> Reference:
+    reference = load_reference(root, experiment.name)
     if reference is None:
         raise LookupError(
             f"no published rows of {experiment.name!r}: entropylens compute {experiment.name} --profile full"
         )
-    if device != "cpu" and pick_device("auto") != device:
-        raise ValueError(f"the rows of {experiment.name!r} were made on a GPU, which this machine lacks")
+    if _lacks_gpu(root, experiment) and not compared_with_commit:
+        raise ValueError(
+            f"the rows of {experiment.name!r} were made on a GPU, which this machine lacks; with --beside COMMIT, the "
+            "code that made them is compared with today's on a CPU"
+        )
     return reference
 
 
@@ -162,6 +179,8 @@ def attest(root: Path, experiment: Experiment, checks: Sequence[Check]) -> str:
     if any(c.code != code for c in checks):
         raise ValueError("not attested: the code was edited while it was checked")
     stamp = {"code": code, "populations": [c.population for c in checks], "cells": covered, "beside": checks[0].beside}
+    if any(c.quick for c in checks):
+        stamp["profile"] = "quick, on a CPU"
     path = root / "results" / f"{experiment.name}.json"
     write_atomically(path, json.dumps({**reference.provenance, "attested": stamp}, indent=1, sort_keys=True) + "\n")
     return code
@@ -190,7 +209,8 @@ def _beside(
         reference.provenance["measuring_code"],
         *filter(None, [reference.provenance.get("attested", {}).get("code")]),
     ]
-    frames = rows_of(commit, root, experiment, reference.profile, [t.population for t in chosen], known, jobs)
+    profile = chosen[0].record["profile"]
+    frames = rows_of(commit, root, experiment, profile, [t.population for t in chosen], known, jobs)
     if set(frames) != {t.population for t in chosen}:
         raise ValueError(f"the grid of {experiment!r} at {commit[:9]} lacks some of the populations")
     return frames
@@ -208,16 +228,17 @@ def _check(
     rest, old = reference.rows[~here], reference.rows[here].drop(columns="population").reset_index(drop=True)
     if beside is not None:
         old = beside[name]
-    record = reference.provenance["populations"][name]
+    record = reference.provenance["populations"].get(name, {})
     same = beside is not None or all(record.get(key) == new.record.get(key) for key in PLATFORM)
     # Published rows have the columns of all populations; two computations of one have to have the same.
     alike = beside is None or set(old.columns) == set(frame.columns)
     mixed = [
         dataclasses.replace(reference, rows=pd.concat([rest, rows.assign(population=name)])) for rows in (old, frame)
     ]
-    changed = _changed_verdicts(root, experiment, *mixed)
+    quick = task.record["profile"] != reference.profile  # of which no verdict is told
+    changed = () if quick else _changed_verdicts(root, experiment, *mixed)
     difference = _difference(old, frame) if alike else np.inf
-    return Check(name, _n_cells(frame), same, difference, changed, new.record["measuring_code"])
+    return Check(name, _n_cells(frame), same, difference, changed, new.record["measuring_code"], quick=quick)
 
 
 def _n_cells(rows: pd.DataFrame) -> int:
