@@ -1,4 +1,4 @@
-"""Chapters 3 to 14 each have a panel in which readers train; built pages, where it could not, have nothing of it."""
+"""Chapters 2 to 14 each have a panel in which readers train; built pages, where it could not, have nothing of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from entropylens.book.project import Project
 from tests.conftest import ROOT, Command, write_notebook
 
-CHAPTERS = sorted(p for p in (ROOT / "notebooks").glob("*.ipynb") if "03" <= p.name[:2] <= "14")
+CHAPTERS = sorted(p for p in (ROOT / "notebooks").glob("*.ipynb") if "02" <= p.name[:2] <= "14")
 
 
 def code_cells(chapter: Path) -> list[dict[str, Any]]:

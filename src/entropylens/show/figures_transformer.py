@@ -185,11 +185,12 @@ def moments(beta2s: Sequence[float], steps: ArrayLike, jumps: Sequence[int]) -> 
 
 
 @picture
-def approach(curves: Mapping[str, ArrayLike]) -> tuple[Figure, str]:
+def approach(curves: Mapping[str, ArrayLike], lowest: float = math.inf) -> tuple[Figure, str]:
     """Training loss above its floor, seeds faint, mean with its interval.
 
     Args:
         curves: name to (seeds, steps) of loss − H(p_tgt), nats.
+        lowest: the axis reaches down to it, and to the curves.
     """
     figure, (ax,) = canvas(height=3.1)
     for (name, table), line in zip(curves.items(), LINES, strict=False):
@@ -197,7 +198,7 @@ def approach(curves: Mapping[str, ArrayLike]) -> tuple[Figure, str]:
         plot_seeds(ax, np.arange(values.shape[1]) + 1, values, line, name)
     ax.set(xscale="log", yscale="log", xlabel="step", ylabel=r"loss − $H(p_\mathrm{tgt})$  (nats)")
     low = min(float(np.maximum(np.asarray(t), 1e-5).min()) for t in curves.values())
-    ax.set_ylim(low / 1.5, None)
+    ax.set_ylim(min(low / 1.5, lowest), None)
     ax.legend(loc="lower left")
     return (
         figure,

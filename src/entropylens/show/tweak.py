@@ -217,7 +217,7 @@ class Panel:
             button.on_click(lambda _, pressed=pressed: pressed())
         hidden = widgets.Layout(visibility="hidden", width="20em")
         self.bar = widgets.IntProgress(layout=hidden)
-        self.status = widgets.Label("Your runs will be drawn over the published ones.")
+        self.status = widgets.Label("Your runs will be drawn over those of the figure.")
         self.picture = widgets.HTML()
         buttons = widgets.HBox([self.train_button, self.stop_button, self.clear_button, self.bar])
         self.view = widgets.VBox([*self.controls.values(), buttons, self.status, self.picture])
