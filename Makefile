@@ -19,7 +19,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(or $(JOBS),logical) --
 RUN := $(BIN)/entropylens run --device $(DEVICE) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := book
-.PHONY: book test lab clean distclean help
+.PHONY: book test lab install clean distclean help
 
 book: $(STAMP)
 	$(RUN) --profile full
@@ -37,6 +37,8 @@ test: $(STAMP)
 	# all but those whose cheapest populations take minutes
 	$(BIN)/entropylens verify low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
 	  bound_search looped_induction energy_entropy gated_loops looped_or_deep --budget 20
+
+install: $(STAMP)
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
