@@ -1,4 +1,4 @@
-"""What the tests of faults share: ways to cause them, and the command line in this process, since imports take seconds."""
+"""What tests of faults share: ways to cause them, and the command line in this process, since imports take seconds."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ class Done:
 
 
 @pytest.fixture
-def command(
-    book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
+def command(book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     monkeypatch.chdir(book.root)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a limit on the size of files would cut it short
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
@@ -50,7 +48,7 @@ def command(
         out, err = capsys.readouterr()
         assert isinstance(status, int)
         said = (line.rpartition("\r")[2] for line in err.split("\n"))  # what is left of a bar that is drawn over
-        return Done(status, out, [line for line in said if line.strip() and "cell/s" not in line])
+        return Done(status, out, [line for line in said if line.strip() and "executing notebooks" not in line])
 
     return call
 
@@ -64,7 +62,9 @@ def forge(root: Path, stem: str) -> Path:
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_bytes(notebook.read_bytes())
     key = execution_key(project, notebook, values)
-    provenance.write(project, "quick", notebook, provenance.record(project, notebook, key, values, 1.0, 1, copy.read_bytes()))
+    provenance.write(
+        project, "quick", notebook, provenance.record(project, notebook, key, values, 1.0, 1, copy.read_bytes())
+    )
     return copy
 
 

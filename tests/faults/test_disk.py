@@ -13,6 +13,7 @@ from entropylens.book.files import replace_folder
 from entropylens.book.project import Project
 from entropylens.experiments import EXPERIMENTS, low_entropy
 from entropylens.experiments.experiment import Experiment, final_log_probs
+from entropylens.results import sweep
 from entropylens.results.reference import load_reference
 from tests.conftest import list_chapters
 from tests.faults.conftest import Done, contents, file_limit, forge, read_only
@@ -57,7 +58,9 @@ def test_a_copy_whose_record_finds_no_room_does_not_replace_the_earlier_one(book
 
 
 @pytest.mark.slow
-def test_a_build_keeps_the_earlier_site_whatever_is_wrong_with_the_disk(book: Project, command: Call) -> None:
+def test_a_build_keeps_the_earlier_site_whatever_is_wrong_with_the_disk(
+    book: Project, command: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     book.build_folder.write_text("a file where a folder should be")
     assert the_only_line(command("build")) == f"entropylens: {book.build_folder}: File exists: {NOT_OURS}"
     book.build_folder.unlink()
@@ -67,10 +70,14 @@ def test_a_build_keeps_the_earlier_site_whatever_is_wrong_with_the_disk(book: Pr
     page.parent.mkdir()
     page.write_text("an earlier site")
     before = contents(book.build_folder)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     with file_limit(6000):
         line = the_only_line(command("build"))
     assert "Jupyter Book failed, and the site of before stays in place: OSError: [Errno 27] " + TOO_LARGE in line
     assert f"while writing below {book.work_folder}" in line
+    assert contents(temporary) == {}, "Sphinx keeps a traceback of each crash"
     with read_only(book.build_folder):
         assert NO_RIGHT in the_only_line(command("build"))
     assert contents(book.build_folder) == before
@@ -138,12 +145,15 @@ def test_a_computation_that_may_not_write_says_where(
     book: Project, compute: Callable[[int], Done], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     folder = book.root / name
-    folder.write_text("a file where a folder should be")
-    assert the_only_line(compute(3)).endswith(NOT_OURS)
-    folder.unlink()
-    folder.mkdir()
-    with read_only(folder):
-        line = the_only_line(compute(3))
+    with monkeypatch.context() as patch:
+        if name == "_store":
+            patch.setattr(sweep, "train_population", lambda *_: pytest.fail("trained, though nothing can be kept"))
+        folder.write_text("a file where a folder should be")
+        assert the_only_line(compute(3)).endswith(NOT_OURS)
+        folder.unlink()
+        folder.mkdir()
+        with read_only(folder):
+            line = the_only_line(compute(3))
     assert line.startswith(f"entropylens: {folder}")
     assert line.endswith(NO_RIGHT)
     assert compute(3).status == 0

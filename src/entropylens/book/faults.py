@@ -15,7 +15,7 @@ _ASIDE = "something else has the name of a file or folder of ours; move it away"
 _LESS = "close other programs, or do less at a time with --jobs 1"
 
 _ADVICE = {
-    "No space left on device|Disk quota exceeded|No usable temporary directory": f"the disk is full; make room, {_AGAIN}",
+    "No space left on device|Disk quota exceeded|No usable temporary dir": f"the disk is full; make room, {_AGAIN}",
     "File too large": f"files may not be that large here; raise the limit (ulimit -f) or make room, {_AGAIN}",
     "Permission denied|Read-only file system|Operation not permitted": f"make it writable for you, {_AGAIN}",
     "Not a directory|Is a directory|File exists": f"{_ASIDE}, {_AGAIN}",

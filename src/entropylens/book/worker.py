@@ -93,7 +93,7 @@ def describe(error: BaseException, timeout: int) -> str:
         return f"CellTimeoutError: ran for more than {timeout} s; allow more with --cell-timeout SECONDS"
     name = getattr(error, "ename", type(error).__name__)
     message = " ".join(str(getattr(error, "evalue", error)).split())
-    return faults.with_advice(f"{name}: {message[:_LONGEST_MESSAGE]}")
+    return faults.with_advice(": ".join(filter(None, (name, message[:_LONGEST_MESSAGE]))))
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
