@@ -181,7 +181,8 @@ class Crew:
         self._advance(bar, len(task.cell_ids) + 1 - seen)
         if any(kind in event and worker.returncode == status for kind, status in _ENDS.items()):
             return event
-        last_words = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        log = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last_words = log[-1:] if worker.returncode > 0 else []  # who is killed has no time for any
         return {"failed": " ".join([faults.ending(worker.returncode), *last_words])}
 
     def _advance(self, bar: tqdm[Any], step: int) -> None:
