@@ -36,11 +36,13 @@ def test_runs_and_builds_wait_for_each_other(book: Project) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     others = [start(book, "run"), start(book, "build"), start(book, "build")]
-    for one in others:
-        assert one.stderr is not None
-        assert one.stderr.readline().strip() == WAITS
-    assert not book.site("quick").exists()
-    others_wait.touch()
+    try:
+        for one in others:
+            assert one.stderr is not None
+            assert one.stderr.readline().strip() == WAITS
+        assert not book.site("quick").exists()
+    finally:
+        others_wait.touch()
     outputs = [one.communicate(timeout=120) for one in (run, *others)]
     assert [one.returncode for one in (run, *others)] == [0] * 4, outputs
     assert [errors for _, errors in outputs[1:]] == [""] * 3

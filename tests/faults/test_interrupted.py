@@ -59,7 +59,10 @@ def interrupt(root: Path, *arguments: str, after: float, processes: int = 1) -> 
         assert errors.splitlines()[-1] == "entropylens: interrupted"
         # Workers that are still importing have not yet been told that Ctrl-C is not for them.
         assert processes > 1 or "Traceback" not in errors
-    assert psutil.wait_procs(family(mark), timeout=20)[1] == []
+    _, alive = psutil.wait_procs(family(mark), timeout=20)
+    for process in alive:
+        process.kill()
+    assert alive == []
 
 
 @pytest.mark.slow

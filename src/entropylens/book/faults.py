@@ -19,7 +19,7 @@ _ADVICE = {
     "File too large": f"files may not be that large here; raise the limit (ulimit -f) or make room, {_AGAIN}",
     "Permission denied|Read-only file system|Operation not permitted": f"make it writable for you, {_AGAIN}",
     "Not a directory|Is a directory|File exists": f"{_ASIDE}, {_AGAIN}",
-    "MemoryError|[Oo]ut of memory|OutOfMemory|an't allocate memory|annot allocate memory|Unable to allocate": (
+    "MemoryError|[Oo]ut of memory|OutOfMemory|an't allocate memory|annot allocate memory": (
         f"there is not enough memory; {_LESS}"
     ),
     "DeadKernelError|SIGKILL|terminated abruptly": f"killed or crashed, most likely for lack of memory; {_LESS}",
