@@ -34,6 +34,11 @@ def the_only_line(done: Done) -> str:
 def test_a_run_without_room_keeps_the_earlier_copy(book: Project, command: Call) -> None:
     copy = forge(book.root, "01_one")
     before = contents(book.build_folder)
+    launcher = book.notebooks_folder / "ipykernel_launcher.py"  # a kernel that a full disk, or memory, ends at once
+    launcher.write_text("raise SystemExit(1)")
+    line = the_only_line(command("run", "--fresh"))
+    assert "before its first cell: RuntimeError: Kernel died before replying to kernel_info: it could not start" in line
+    launcher.unlink()
     with file_limit(1000):
         line = the_only_line(command("run", "--fresh"))
     assert "01_one.ipynb failed: " in line

@@ -22,6 +22,7 @@ _ADVICE = {
     "MemoryError|[Oo]ut of memory|OutOfMemory|an't allocate memory|annot allocate memory": (
         f"there is not enough memory; {_LESS}"
     ),
+    "Kernel died before replying": f"it could not start; see whether disk or memory is full, {_AGAIN}",
     "DeadKernelError|SIGKILL|terminated abruptly": f"killed or crashed, most likely for lack of memory; {_LESS}",
 }
 

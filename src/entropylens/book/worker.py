@@ -110,10 +110,11 @@ def main() -> None:
     try:
         execute(spec, reporter)
     except Exception as error:
+        told = f"{reporter.where()}: {describe(error, spec['timeout'])}"
         if isinstance(error, OSError) and not isinstance(error, TimeoutError):
             reporter.send(fault=faults.describe(error))  # ours: what a cell raises arrives as an error of nbclient's
         else:
-            reporter.send(failed=f"{reporter.where()}: {describe(error, spec['timeout'])}")
+            reporter.send(**{"failed" if reporter.cell_id else "fault": told})
         raise SystemExit(1) from error
     reporter.send(done=True)
 
