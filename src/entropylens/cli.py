@@ -240,6 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; every error is one line on stderr."""
     # A shell that starts us in the background has SIGINT ignored, and Python would leave it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    from entropylens.book import faults
     from entropylens.book.errors import BadInput, BookError
 
     try:
@@ -254,6 +255,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error), 1)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
+    except Exception as error:
+        told = faults.describe(error)
+        if told is None:
+            raise
+        _fail(told, 1)
 
 
 def _execute(order: Order, jobs: int | None, scheduler: str | None) -> str:

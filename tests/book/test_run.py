@@ -53,30 +53,6 @@ def test_a_failing_override_does_not_cost_the_default_copy(book: Project, entrop
     assert entropylens("run").stdout.count("current") == 1
 
 
-FAILURES = {
-    "01_raises": ("raise ValueError('no\\nluck')", "ValueError: no luck"),
-    "02_dies": ("import os; os._exit(3)", "DeadKernelError"),
-    "03_hangs": ("import time; time.sleep(60)", "CellTimeoutError: ran for more than 4 s"),
-    "04_leaves": ("raise SystemExit(0)", "the kernel exited here"),
-}
-
-
-def test_failing_notebooks_are_named_and_the_others_finish(book: Project, entropylens: Command) -> None:
-    for stem, (code, _) in FAILURES.items():
-        write_notebook(book.notebooks_folder / f"{stem}.ipynb", ["x = 1", code, "y = 2"])
-    write_notebook(book.notebooks_folder / "05_good.ipynb", ["z = 3"])
-    old = _copy(book, "01_raises")
-    old.parent.mkdir(parents=True)
-    old.write_text("an earlier, good copy")
-    done = entropylens("run", "--cell-timeout", "4")
-    assert done.returncode == 1
-    lines = {line.split()[1]: line for line in done.stderr.splitlines() if line.startswith("entropylens: ")}
-    for stem, (_, told) in FAILURES.items():
-        assert lines[f"{stem}.ipynb"].startswith(f"entropylens: {stem}.ipynb failed: cell index 2 (id cell-2): ")
-        assert told in lines[f"{stem}.ipynb"]
-    assert sorted(_leftovers(book)) == ["05_good.ipynb", "05_good.json"], "an older copy must not look current"
-
-
 def _start(book: Project) -> subprocess.Popen[str]:
     """Start a run and wait until its kernel is inside a cell that would take minutes."""
     mark = book.root / "started"
@@ -116,14 +92,3 @@ def test_an_interrupted_run_leaves_no_process_and_nothing_to_trip_over(
     write_notebook(book.notebooks_folder / "01_slow.ipynb", ["x = 1"])
     assert entropylens("run").returncode == 0
     assert sorted(_leftovers(book)) == ["01_slow.ipynb", "01_slow.json"]
-
-
-def test_a_second_run_waits_for_the_first(book: Project) -> None:
-    write_notebook(book.notebooks_folder / "01_one.ipynb", ["import time; time.sleep(3)"])
-    command = [sys.executable, "-m", "entropylens.cli", "run"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": book.root}
-    runs = [subprocess.Popen(command, **pipes) for _ in range(2)]  # type: ignore[call-overload]
-    outputs = [run.communicate(timeout=120) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0]
-    assert sum("waiting for another entropylens process" in errors for _, errors in outputs) == 1
-    assert sorted(out.split()[1] for out, _ in outputs) == ["current", "executed"]

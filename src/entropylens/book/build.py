@@ -12,7 +12,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from entropylens.book import provenance
+from entropylens.book import faults, provenance
 from entropylens.book.errors import BookError
 from entropylens.book.files import exclusive, replace_folder, restore_folder
 from entropylens.book.keys import files_in, surroundings_digest
@@ -133,7 +133,8 @@ def _run_jupyter_book(project: Project, profile: str, work: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "entropylens.book.sphinx_process", "build", str(project.root), *options],
         cwd=project.root,
-        env={**os.environ, "ENTROPYLENS_PROFILE": profile, "NO_COLOR": "1"},
+        # Sphinx keeps the traceback of each crash in the temporary folder: here it disappears with the work.
+        env={**os.environ, "ENTROPYLENS_PROFILE": profile, "NO_COLOR": "1", "TMPDIR": str(work)},
         stdin=subprocess.PIPE,  # never written to: its end tells the process that we are gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -147,7 +148,9 @@ def _run_jupyter_book(project: Project, profile: str, work: Path) -> None:
             process.kill()
             raise
     if process.returncode != 0:
-        raise BookError(f"Jupyter Book failed, and the site of before stays in place:\n{_telling(log)}")
+        fault = faults.ending(process.returncode) if process.returncode < 0 else faults.in_log(log)
+        told = f" {fault} (while writing below {work})" if fault else f"\n{_telling(log)}"
+        raise BookError(f"Jupyter Book failed, and the site of before stays in place:{told}")
 
 
 def _telling(log: str) -> str:

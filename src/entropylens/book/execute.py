@@ -1,7 +1,7 @@
 """Execute notebooks in parallel, one process each, and publish only those that ran to their end.
 
-A worker writes into a work folder; this process moves the result into `_build/executed/<profile>/` and then writes the
-record that makes it count. A crash at any moment leaves the old copy, or a copy without a valid record.
+A worker writes into a work folder; this process moves the result into `_build/executed/<profile>/`, beside the record
+that makes it count. A crash at any moment leaves the old copy, or a copy without a valid record.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from entropylens.book import provenance
+from entropylens.book import faults, provenance
 from entropylens.book.files import exclusive
 from entropylens.book.keys import execution_key, surroundings_digest
 from entropylens.book.project import Project
 
 _SECONDS_TO_SHUT_DOWN = 5.0
+
+#: A worker's last event, and the exit status that belongs to it.
+_ENDS = {"done": 0, "failed": 1, "fault": 1}
 
 
 @dataclass(frozen=True)
@@ -146,37 +149,41 @@ class Crew:
 
     def _execute(self, task: Task, bar: tqdm[Any]) -> Outcome:
         start = time.monotonic()
+        try:
+            failure = self._attempt(task, bar)
+        except OSError as error:  # the notebook is not to blame, and an earlier copy is as good as it was
+            failure = faults.describe(error)
+        return Outcome(task.notebook, time.monotonic() - start, failure)
+
+    def _attempt(self, task: Task, bar: tqdm[Any]) -> str | None:
+        """Execute a notebook and publish its copy; return what went wrong in it, if anything did."""
+        start = time.monotonic()
         folder = self.work / task.notebook.stem
         folder.mkdir()
-        failure = self._watch(task, folder, bar)
-        seconds = time.monotonic() - start
-        if failure is None:
-            self._publish(task, folder, seconds)
-        else:
+        end = self._watch(task, folder, bar)
+        if "done" in end:
+            self._publish(task, folder, time.monotonic() - start)
+        elif "failed" in end:
             self._withdraw(task)
-        return Outcome(task.notebook, seconds, failure)
+        return end.get("failed") or end.get("fault")
 
-    def _watch(self, task: Task, folder: Path, bar: tqdm[Any]) -> str | None:
-        """Run the worker to its end, moving the bar; return what went wrong, if anything did."""
+    def _watch(self, task: Task, folder: Path, bar: tqdm[Any]) -> dict[str, Any]:
+        """Run the worker to its end, moving the bar; return its last event, or what its process said last instead."""
         seen = 0
-        failure: str | None = None
-        done = False
+        event: dict[str, Any] = {}
         with self._worker(task, folder) as worker:
             assert worker.stdout is not None
             for line in worker.stdout:
                 event = json.loads(line)
-                done = done or "done" in event
-                failure = event.get("failed", failure)
                 step = max(event.get("cell", 0) - seen, 0)
                 seen += step
                 self._advance(bar, step)
         self._advance(bar, len(task.cell_ids) + 1 - seen)
-        if done and worker.returncode == 0:
-            return None
-        if worker.returncode == 1 and failure:
-            return failure
-        last_words = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        return " ".join([f"its process ended with status {worker.returncode}", *last_words])
+        if any(kind in event and worker.returncode == status for kind, status in _ENDS.items()):
+            return event
+        log = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last_words = log[-1:] if worker.returncode > 0 else []  # who is killed has no time for any
+        return {"failed": " ".join([faults.ending(worker.returncode), *last_words])}
 
     def _advance(self, bar: tqdm[Any], step: int) -> None:
         with self.guard:
@@ -217,8 +224,9 @@ class Crew:
         )
         target = self.project.executed(task.notebook, entry.profile)
         target.parent.mkdir(parents=True, exist_ok=True)
-        made.replace(target)
+        # In this order, since only the first can lack room: if it does, the older copy still has its record.
         provenance.write(self.project, entry.profile, task.notebook, entry)
+        made.replace(target)
 
     def _withdraw(self, task: Task) -> None:
         """Take an older copy away, unless it was made with other parameters, about which this failure says nothing."""

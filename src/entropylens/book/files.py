@@ -41,13 +41,16 @@ def replace_folder(new: Path, target: Path) -> None:
     """Put the folder `new` in the place of `target`.
 
     A folder cannot be renamed over another one, so the old one steps aside first; `restore_folder` undoes that step
-    for a process that was killed in between.
+    if the next one fails, or for a process that was killed in between.
     """
     aside = _aside(target)
     shutil.rmtree(aside, ignore_errors=True)
     if target.exists():
         target.rename(aside)
-    new.rename(target)
+    try:
+        new.rename(target)
+    finally:
+        restore_folder(target)
     shutil.rmtree(aside, ignore_errors=True)
 
 

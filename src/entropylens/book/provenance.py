@@ -81,9 +81,11 @@ def read(project: Project, profile: str, notebook: Path) -> Provenance | None:
     """Return the record of a notebook's copy, or None where there is no readable one."""
     path = project.executed(notebook, profile).with_suffix(".json")
     try:
-        return Provenance(**json.loads(path.read_text(encoding="utf-8")))
+        found = Provenance(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    whole: bool = isinstance(found.parameters, dict) and isinstance(found.seconds, int | float)
+    return found if whole else None
 
 
 def read_valid(project: Project, profile: str, notebook: Path) -> Provenance | None:

@@ -1,8 +1,8 @@
 """One process that executes one notebook: `python -m entropylens.book.worker SPEC`, started by `execute`.
 
 It tells its parent what happens as JSON lines on standard output: `{"cell": i}` when cell i starts, at the end either
-`{"done": true}` or `{"failed": "…"}`. The executed notebook goes to `spec["output"]`; whether it is published there or
-thrown away is the parent's decision.
+`{"done": true}`, `{"failed": "…"}`, or, where the notebook is not to blame, `{"fault": "…"}`. The executed notebook
+goes to `spec["output"]`; whether it is published there or thrown away is the parent's decision.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+from entropylens.book import faults
 from entropylens.book.files import die_with_parent
+from entropylens.results.files import write_atomically
 
 _LONGEST_MESSAGE = 500
 
@@ -73,7 +75,7 @@ def execute(spec: dict[str, Any], reporter: Reporter) -> None:
         on_cell_start=reporter.on_cell_start,
     )
     _check_complete(executed)
-    Path(spec["output"]).write_text(nbformat.writes(executed), encoding="utf-8")
+    write_atomically(Path(spec["output"]), nbformat.writes(executed))
 
 
 def _check_complete(executed: Any) -> None:
@@ -88,10 +90,10 @@ def describe(error: BaseException, timeout: int) -> str:
     from nbclient.exceptions import CellTimeoutError
 
     if isinstance(error, CellTimeoutError):
-        return f"CellTimeoutError: ran for more than {timeout} s (see --cell-timeout)"
+        return f"CellTimeoutError: ran for more than {timeout} s; allow more with --cell-timeout SECONDS"
     name = getattr(error, "ename", type(error).__name__)
     message = " ".join(str(getattr(error, "evalue", error)).split())
-    return f"{name}: {message[:_LONGEST_MESSAGE]}"
+    return faults.with_advice(": ".join(filter(None, (name, message[:_LONGEST_MESSAGE]))))
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
@@ -108,7 +110,11 @@ def main() -> None:
     try:
         execute(spec, reporter)
     except Exception as error:
-        reporter.send(failed=f"{reporter.where()}: {describe(error, spec['timeout'])}")
+        told = f"{reporter.where()}: {describe(error, spec['timeout'])}"
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            reporter.send(fault=faults.describe(error))  # ours: what a cell raises arrives as an error of nbclient's
+        else:
+            reporter.send(**{"failed" if reporter.cell_id else "fault": told})
         raise SystemExit(1) from error
     reporter.send(done=True)
 

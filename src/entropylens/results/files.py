@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write `content` to `path` such that a reader, or a crash, finds the old file or the new one, nothing between."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files that belong together: none takes its place before all are written, so a full disk spoils none.
+
+    Raises:
+        OSError: naming the file that could not be written; all are as they were.
+    """
+    with contextlib.ExitStack() as stack:
+        written = {path: stack.enter_context(_beside(path, content)) for path, content in contents.items()}
+        for path, new in written.items():
+            with _naming(path):
+                new.replace(path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path, content: str | bytes) -> Iterator[Path]:
+    """Write `content` beside `path`; what has not been moved from there in the end is deleted."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _naming(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with _naming(path), os.fdopen(handle, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
         Path(name).chmod(0o644)  # mkstemp gives 600, which a web server could not read
-        Path(name).replace(path)
-    except BaseException:
+        yield Path(name)
+    finally:
         Path(name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error name the file that was meant: `write` names none, and the others name the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
         raise
 
 

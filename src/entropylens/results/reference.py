@@ -24,7 +24,7 @@ from torch import Tensor
 
 from entropylens.experiments import EXPERIMENTS
 from entropylens.experiments.experiment import Experiment
-from entropylens.results.files import digest, write_atomically
+from entropylens.results.files import digest, write_together
 from entropylens.results.registry import find_registry
 from entropylens.results.store import Rows
 from entropylens.results.sweep import measuring_code
@@ -103,12 +103,13 @@ def publish(
         "populations": {rows.record["population"]: rows.record for rows in parts},
     }
     path = root / "results" / f"{experiment.name}.csv"
+    files: dict[Path, str | bytes] = {path: text}
     if tensors:
         data = save_tensors({name: torch.cat([t[name] for t in tensors]) for name in tensors[0]})
         provenance["tensors_checksum"] = digest(data)
-        write_atomically(path.with_suffix(".safetensors"), data)
-    write_atomically(path, text)
-    write_atomically(path.with_suffix(".json"), json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+        files[path.with_suffix(".safetensors")] = data
+    files[path.with_suffix(".json")] = json.dumps(provenance, indent=1, sort_keys=True) + "\n"
+    write_together(files)
     return path
 
 

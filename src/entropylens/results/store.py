@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -56,6 +57,15 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def prepare(self) -> None:
+        """Make the folder, and see that it can be written to: hours of training should not end in finding that out.
+
+        Raises:
+            OSError: it cannot.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=self.folder).close()
 
     def write_tensors(self, kind: str, key: str, tensors: Mapping[str, Tensor], record: Record) -> None:
         """Keep tensors under a key."""

@@ -163,6 +163,8 @@ def compute(
     missing = {t.training_key: t for t in reversed(todo) if not Store(t.folder).has(t.kind, t.rows_key)}
     waiting = list(reversed(missing.values()))  # two that ask for the same training: the other one is measured below
     steps = sum(t.spec.steps for t in waiting if not Store(t.folder).has("trained", t.training_key))
+    if waiting:
+        Store(waiting[0].folder).prepare()
     if waiting and scheduler:
         from entropylens.results.cluster import compute_on_cluster
 
