@@ -42,7 +42,7 @@ def describe(error: BaseException) -> str | None:
     """Return one line on a fault of the machine; None if `error` is of another kind, most likely a mistake of ours."""
     if isinstance(error, OSError) and error.filename is not None:
         return with_advice(f"{error.filename}: {error.strerror}")
-    told = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    told = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":.")
     known = isinstance(error, OSError | MemoryError | BrokenExecutor) or advice(told)
     return with_advice(told) if known else None
 
