@@ -75,6 +75,7 @@ def verify(
     seed: int | None = None,
     jobs: int | None = None,
     beside: str | None = None,
+    device: str | None = None,
 ) -> dict[str, list[Check]]:
     """Compute random populations of each experiment again and compare; all of them at once, so that no core waits.
 
@@ -87,20 +88,21 @@ def verify(
         jobs: processes.
         beside: a commit whose code made the published rows, or was attested for them: its rows, computed here and now,
             take the place of the published ones, so that it does not matter which platform made those.
+        device: to compute on, `cpu` or `cuda`; None: where the published rows were made.
 
     Raises:
         LookupError: if nothing is published, or the grid has changed so that no published population is in it.
         ValueError: if the commit's code is another one, or does not run; if the rows were made on a GPU, and there is
             none.
     """
-    references = {experiment.name: _published(root, experiment) for experiment in experiments}
+    references = {experiment.name: _published(root, experiment, device) for experiment in experiments}
     commit = resolve_commit(beside, root) if beside is not None else ""
     with tempfile.TemporaryDirectory() as folder:
         chosen, theirs = {}, {}
         for experiment in experiments:
             name, known = experiment.name, references[experiment.name].provenance["populations"]
             seconds = {population: record["seconds"] for population, record in known.items()}
-            todo = _published_tasks(root, experiment, references[name], Path(folder))
+            todo = _published_tasks(root, experiment, references[name], Path(folder), device)
             chosen[name] = _choose(todo, seconds, sample, budget, seed)
             theirs[name] = _beside(commit, root, references[name], name, chosen[name], jobs) if commit else None
         label = f"verifying {', '.join(chosen) if len(chosen) < 4 else f'{len(chosen)} experiments'}"
@@ -113,8 +115,8 @@ def verify(
     return checks
 
 
-def _published(root: Path, experiment: Experiment) -> Reference:
-    reference, device = load_reference(root, experiment.name), device_of(root, experiment)
+def _published(root: Path, experiment: Experiment, device: str | None) -> Reference:
+    reference, device = load_reference(root, experiment.name), device or device_of(root, experiment)
     if reference is None:
         raise LookupError(
             f"no published rows of {experiment.name!r}: entropylens compute {experiment.name} --profile full"
@@ -124,8 +126,10 @@ def _published(root: Path, experiment: Experiment) -> Reference:
     return reference
 
 
-def _published_tasks(root: Path, experiment: Experiment, reference: Reference, folder: Path) -> list[Task]:
-    known, device = reference.provenance["populations"], device_of(root, experiment)
+def _published_tasks(
+    root: Path, experiment: Experiment, reference: Reference, folder: Path, device: str | None
+) -> list[Task]:
+    known, device = reference.provenance["populations"], device or device_of(root, experiment)
     todo = [t for t in tasks(experiment, reference.profile, folder, root, device) if t.population in known]
     if not todo:
         raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
