@@ -58,7 +58,7 @@ gpu: $(STAMP)
 	$(BIN)/entropylens verify larger_text --budget 60
 
 links: $(STAMP)
-	$(BIN)/jupyter-book build . --toc book/_toc.yml --path-output _build/links --builder linkcheck -n --all
+	ENTROPYLENS_PROFILE=quick $(BIN)/jupyter-book build . --toc book/_toc.yml --path-output _build/links --builder linkcheck -n -q --all
 
 # TAG, if given, has to name the version
 wheel: $(STAMP)
