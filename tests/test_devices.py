@@ -27,8 +27,11 @@ from entropylens.measures import estimates
 from entropylens.models import looped, windows
 from entropylens.models.windows import Windows
 from entropylens.show.explorers import raster
+from entropylens.tasks.language import Language
 from entropylens.training import optimizers, sharpness
+from entropylens.training.data import Data
 from entropylens.training.looped import LoopedSpec
+from entropylens.training.spec import TargetSpec
 from entropylens.training.text import TextSpec
 from tests._devices import MixedDevices, Strict
 
@@ -84,7 +87,7 @@ def test_what_a_gpu_allows(what: str) -> None:
 
 
 def brief(spec: Any) -> Any:
-    """The same with two members, two updates and few loops."""
+    """The same with two members, two updates, few loops and short sentences."""
     if isinstance(spec, TunedSpec):
         return replace(spec, training=brief(spec.training), others=(), rates=spec.rates[:1], trial_steps=5)
     if not hasattr(spec, "snapshots"):
@@ -95,7 +98,14 @@ def brief(spec: Any) -> Any:
         return replace(spec, batch_size=2, config=replace(spec.config, n_loops=loops))
     if isinstance(spec, TextSpec):
         return replace(spec, batch_size=2)
-    return replace(spec, sharpness_every=min(1, spec.sharpness_every))
+    config = replace(spec.config, language=Language(3, 3))
+    small = [replace(m, target=TargetSpec("autoregressive", m.seed), data=fewer(m.data)) for m in spec.members]
+    return replace(spec, config=config, members=tuple(small), sharpness_every=min(1, spec.sharpness_every))
+
+
+def fewer(data: Data) -> Data:
+    """The same regime with a few sentences."""
+    return Data(data.regime, data.n_samples and 8, data.batch_size and 4)
 
 
 def options(value: Any, path: str = "") -> Iterator[str]:
