@@ -1,6 +1,9 @@
 # make book   install, execute every notebook, build the pages      (the default)
 # make test   install, then everything that CI checks
 # make lab    install, then JupyterLab on the notebooks
+# make gpu    install, then what a GPU is for: its tests, its times against the CPU's, notebooks, rows (PROFILE=full)
+# make links  after make test: ask every address in the book whether it is there
+# make wheel  install, then the package as a file in dist/
 # make clean  delete what was built        make distclean  delete the virtual environment, too
 #
 # Needs Python 3.11 or newer. Variables: PYTHON (which one), VENV (where to install), DEVICE (auto, cpu or cuda),
@@ -9,6 +12,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEVICE ?= auto
+PROFILE ?= quick
 JOBS ?=
 
 BIN := $(VENV)/bin
@@ -16,10 +20,13 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # one thread each: as many processes as cores are enough
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(or $(JOBS),logical) --maxprocesses 8
-RUN := $(BIN)/entropylens run --device $(DEVICE) $(if $(JOBS),--jobs $(JOBS))
+RUN = $(BIN)/entropylens run --device $(DEVICE) $(if $(JOBS),--jobs $(JOBS))
+# all but those whose cheapest populations take minutes
+VERIFIED := low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
+  bound_search looped_induction energy_entropy gated_loops looped_or_deep
 
 .DEFAULT_GOAL := book
-.PHONY: book test lab install clean distclean help
+.PHONY: book test lab install gpu links wheel clean distclean help
 
 book: $(STAMP)
 	$(RUN) --profile full
@@ -34,14 +41,33 @@ test: $(STAMP)
 	$(RUN) --profile quick
 	$(BIN)/entropylens build --profile quick
 	ENTROPYLENS_SITE=_build/html-quick $(TESTS) --dist loadgroup -m browser tests/browser
-	# all but those whose cheapest populations take minutes
-	$(BIN)/entropylens verify low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
-	  bound_search looped_induction energy_entropy gated_loops looped_or_deep --budget 20
+	$(BIN)/entropylens verify $(VERIFIED) --budget 20
 
 install: $(STAMP)
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
+
+# the first line refuses at once where there is no GPU; the last ones compare with the committed rows
+gpu: DEVICE = cuda
+gpu: $(STAMP)
+	$(BIN)/entropylens bench --device cuda
+	$(BIN)/pytest -m gpu
+	$(RUN) --profile $(PROFILE)
+	$(BIN)/entropylens build --profile $(PROFILE)
+	$(BIN)/entropylens compute --profile quick --device cuda
+	$(BIN)/entropylens verify $(VERIFIED) --device cuda --budget 20
+	$(BIN)/entropylens verify larger_text --budget 60
+
+links: $(STAMP)
+	ENTROPYLENS_PROFILE=quick $(BIN)/jupyter-book build . --toc book/_toc.yml --path-output _build/links --builder linkcheck -n -q --all
+
+# TAG, if given, has to name the version
+wheel: $(STAMP)
+	@version=$$($(BIN)/entropylens --version | grep -o '[^ ]*$$'); test "$${TAG:-v$$version}" = "v$$version" || { \
+	  echo "the tag $$TAG does not name the version in pyproject.toml, $$version" >&2; exit 1; }
+	rm -rf build dist # else what is no longer in src would be in the wheel, too
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 # The stamp is written last, and deleted before an update begins: without it a virtual environment is one whose
 # installation was cut short, in which pip may stumble over half a package, so it is made anew.
@@ -56,10 +82,10 @@ $(STAMP): requirements.txt pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 distclean: clean
 	rm -rf $(VENV)
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -10

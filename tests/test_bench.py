@@ -8,24 +8,25 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from entropylens import bench, bench_looped
+from entropylens import bench, bench_devices, bench_looped
 from entropylens.models.looped import LoopedConfig
 from entropylens.models.transformer import TransformerConfig
 from entropylens.tasks.language import Language
+from tests._devices import Strict
 
 CONFIG = TransformerConfig(Language(3, 3), d_model=8, n_layers=bench.LAYERS)
 LOOPED = LoopedConfig(5, n_loops=3)
 
 
-@pytest.mark.parametrize("rival", [bench._naive, bench._loop_on_trie, lambda c: bench._ours(c, False, logged=True)])
+@pytest.mark.parametrize("rival", [bench._naive, bench._loop_on_trie, lambda c: bench.ours(c, False, logged=True)])
 def test_rivals_do_the_same_work(rival: Callable[[TransformerConfig], bench.Step]) -> None:
-    bench._check_same(bench._ours(CONFIG, compiled=False), rival(CONFIG), "rival")
+    bench._check_same(bench.ours(CONFIG, compiled=False), rival(CONFIG), "rival")
 
 
 def test_other_work_is_noticed() -> None:
     other = TransformerConfig(Language(3, 3), d_model=8, n_layers=bench.LAYERS, norm="none")
     with pytest.raises(RuntimeError, match="naive does other work than ours: at step 1"):
-        bench._check_same(bench._ours(CONFIG, compiled=False), bench._naive(other), "naive")
+        bench._check_same(bench.ours(CONFIG, compiled=False), bench._naive(other), "naive")
 
 
 @pytest.fixture
@@ -81,3 +82,28 @@ def test_looped_models_are_measured_at_their_width_only() -> None:
         ("logged_step", 8, ["unlogged"]),
         ("looped_step", 8, ["one_by_one"]),
     ]
+
+
+@pytest.mark.usefixtures("few_short_sequences")
+def test_a_device_is_timed_against_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU stands in for the device."""
+    monkeypatch.setattr(bench_devices, "MEMBERS", 2)
+    monkeypatch.setattr(bench, "compiler_works", lambda: False)
+    done = list(bench.run_benchmarks([8], ["cpu"], 0.01, bench_devices.contests("cpu")))
+    assert [(m.name, m.versus) for m in done] == [
+        ("full_batch_step", "cpu"),
+        ("looped_step", "cpu"),
+        ("text_step", "cpu"),
+    ]
+    for m in done:
+        assert m.ratio == pytest.approx(m.their_seconds / m.seconds)
+
+
+@pytest.mark.usefixtures("few_short_sequences")
+def test_what_is_timed_on_a_device_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "compiler_works", lambda: False)
+    for contest in bench_devices.contests("meta"):
+        with Strict() as device:
+            told = contest.ours(contest.config(8))()
+        assert all(type(x) is float for x in told), contest.work
+        assert device.operators > 0

@@ -55,12 +55,36 @@ def test_bad_input_gets_one_line_and_status_2(book: Project, entropylens: Comman
     assert not book.build_folder.exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_cuda_without_a_gpu_is_refused(book: Project, entropylens: Command) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["bench", "--device", "tpu"], "device 'tpu'"),
+        (["verify", "--device", "tpu"], "device 'tpu'"),
+        (["verify", "--device", "cpu", "--beside", "HEAD"], "--device and --beside exclude each other"),
+    ],
+)
+def test_a_device_that_makes_no_sense_is_refused(
+    arguments: list[str], told: str, book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(book.root)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr()
+    assert (stopped.value.code, said.out, len(said.err.splitlines())) == (2, "", 1)
+    assert told in said.err
+
+
+@pytest.mark.parametrize("command", ["run", "compute", "verify", "bench"])
+def test_cuda_without_a_gpu_is_refused(
+    command: str, book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_notebook(book.notebooks_folder / "01_one.ipynb", ["x = 1"])
-    done = entropylens("run", "--device", "cuda")
-    assert (done.returncode, done.stderr.splitlines()) == (
-        2, ["entropylens: --device cuda: PyTorch sees no GPU here; choose from: auto, cpu"]
+    monkeypatch.chdir(book.root)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--device", "cuda"])
+    assert (stopped.value.code, capsys.readouterr()) == (
+        2, ("", "entropylens: --device cuda: PyTorch sees no GPU here; choose from: auto, cpu\n")
     )  # fmt: skip
     assert not book.build_folder.exists()
 

@@ -14,6 +14,8 @@ At d = 8, a step of M = 8 looped models (bench_looped.py) is timed, too: T = 25 
     one_by_one    each model alone, but by the kernel
     floor         exponentials and products, and nothing else
 
+On a GPU (bench_devices.py), our steps there are timed against the same ones on the CPU: `cpu`.
+
 Before anything is timed, the losses of the first steps are compared: they must agree to 5 digits. The contestants take
 turns, so that a machine that slows down slows all of them; the ratio is that of the medians.
 """
@@ -83,7 +85,10 @@ class Measurement:
 
 
 def run_benchmarks(
-    widths: Sequence[int] = WIDTHS, versus: Sequence[str] = VERSUS, seconds: float = 10.0
+    widths: Sequence[int] = WIDTHS,
+    versus: Sequence[str] = VERSUS,
+    seconds: float = 10.0,
+    contests: Sequence[Contest] | None = None,
 ) -> Iterator[Measurement]:
     """Measure, yielding each comparison as it is done.
 
@@ -91,24 +96,27 @@ def run_benchmarks(
         widths: values of d_model.
         versus: which of `VERSUS`; jax is left out silently where it is not installed.
         seconds: the least time spent on each comparison, after warming up.
+        contests: what is timed; None: `CONTESTS`.
 
     Raises:
         RuntimeError: if a contestant's losses differ from ours in the first 5 digits: it does not do the same work.
     """
-    for contest, width, names in planned(widths, versus):
+    for contest, width, names in planned(widths, versus, contests):
         config = contest.config(width)
         ours = contest.ours(config)
         for name in names:
             yield _compare(contest, config, ours, name, seconds)
 
 
-def planned(widths: Sequence[int], versus: Sequence[str]) -> list[tuple[Contest, int, list[str]]]:
+def planned(
+    widths: Sequence[int], versus: Sequence[str], contests: Sequence[Contest] | None = None
+) -> list[tuple[Contest, int, list[str]]]:
     """What `run_benchmarks` will measure: contests, each with its d_model and the names of the rivals that are here."""
     there = [name for name in versus if name != "jax" or importlib.util.find_spec("jax")]
     asked = [
         (contest, width, [name for name in there if name in contest.rivals])
         for width in widths
-        for contest in CONTESTS
+        for contest in contests or CONTESTS
         if contest.widths is None or width in contest.widths
     ]
     return [plan for plan in asked if plan[-1]]
@@ -163,13 +171,17 @@ def _target(language: Language) -> Tensor:
     return autoregressive_dirichlet(language, seed=0).float()
 
 
-def _ours(config: TransformerConfig, compiled: bool | None = None, logged: bool = False) -> Step:
-    population = Population(config, range(MEMBERS))
+def ours(
+    config: TransformerConfig, compiled: bool | None = None, logged: bool = False, device: torch.device | str = "cpu"
+) -> Step:
+    """A step as `training.population.train` does it."""
+    population = Population(config, range(MEMBERS), device)
     optimizer = PopulationOptimizer([OptimizerConfig("adam", lr=LR)] * MEMBERS, population.parameters)
-    layout, table = TrieLayout(config.language), config.language.edges(_target(config.language)).expand(MEMBERS, -1, -1)
+    layout = TrieLayout(config.language, device)
+    table = config.language.edges(_target(config.language)).expand(MEMBERS, -1, -1).to(device)
     entries: list[Entry] | None = [] if logged else None
     step = make_step(population, layout, optimizer, compiler_works() if compiled is None else compiled, entries)
-    return lambda: [float(x) for x in step(table)]
+    return lambda: list(map(float, step(table).tolist()))
 
 
 def _one_by_one(config: TransformerConfig, layout: Layout, loss: Callable[[Tensor], Tensor]) -> Step:
@@ -224,14 +236,14 @@ CONTESTS = (
     Contest(
         "full_batch_step",
         partial(TransformerConfig, Language(), n_layers=LAYERS),
-        _ours,
+        ours,
         {"naive": _naive, "loop_on_trie": _loop_on_trie, "jax": _jax, "floor": _floor},
     ),
     Contest(
         "logged_step",
         partial(TransformerConfig, Language(), n_layers=LAYERS),
-        partial(_ours, logged=True),
-        {"unlogged": _ours},
+        partial(ours, logged=True),
+        {"unlogged": ours},
     ),
     # In float32, rounding errors grow over 25 loops: after a step, losses would differ in the fourth digit.
     Contest(

@@ -30,9 +30,10 @@ CONFIG = LoopedConfig()
 Step = Callable[[], list[float]]
 
 
-def ours(config: LoopedConfig = CONFIG, dtype: torch.dtype = torch.float32) -> Step:
+def ours(config: LoopedConfig = CONFIG, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Step:
     """A step as `training.looped.train_looped` does it."""
-    population, batch = LoopedPopulation(config, range(MEMBERS), dtype=dtype), stack(_batches(config))
+    population, batch = LoopedPopulation(config, range(MEMBERS), device, dtype), stack(_batches(config))
+    batch = Batch(*(getattr(batch, name).to(device) for name in ("tokens", "answers", "scored")))
     theta, how = population.parameters, OptimizerConfig("adamw", lr=LR, weight_decay=DECAY)
     optimizer = PopulationOptimizer([how] * MEMBERS, theta)
 
@@ -42,7 +43,7 @@ def ours(config: LoopedConfig = CONFIG, dtype: torch.dtype = torch.float32) -> S
         (grad,) = torch.autograd.grad(loss.sum(), theta)
         theta.requires_grad_(False)
         optimizer.step(grad)
-        return [float(x) for x in loss.detach()]
+        return list(map(float, loss.tolist()))
 
     return step
 

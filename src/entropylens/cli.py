@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from entropylens import __version__
-
 if TYPE_CHECKING:
-    from entropylens.bench import Measurement
+    from entropylens.bench import Contest, Measurement
     from entropylens.book.execute import Outcome
     from entropylens.book.project import Project
     from entropylens.results.publish import Order
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.version_option(package_name="entropylens")
 def cli() -> None:
     """Two papers on transformers, taken apart claim by claim."""
 
@@ -136,6 +134,7 @@ def compute(
 @click.option("--budget", type=float, default=None, help="Core-seconds for each experiment: as many as fit.")
 @click.option("--seed", type=int, default=None, help="Chooses the populations.  [default: others each time]")
 @click.option("--jobs", type=int, default=None, help="Populations computed at a time.  [default: one per core]")
+@click.option("--device", default=None, help="cpu or cuda.  [default: where the published rows were made]")
 @click.option("--attest", "attesting", is_flag=True, help="If they agree, stamp the rows with today's code.")
 @click.option("--beside", metavar="COMMIT", default=None, help="Compare with what the code of that commit gives here.")
 def verify(
@@ -144,6 +143,7 @@ def verify(
     budget: float | None,
     seed: int | None,
     jobs: int | None,
+    device: str | None,
     attesting: bool,
     beside: str | None,
 ) -> None:
@@ -156,12 +156,13 @@ def verify(
 
     project = _project()
     _check_amounts(sample, jobs, budget)
+    _check_where(device, beside)
     for name in experiments:
         check_choice("experiment", name, tuple(EXPERIMENTS))
     try:
-        chosen = [EXPERIMENTS[name] for name in experiments or _here(project.root, "auto")]
+        chosen = [EXPERIMENTS[name] for name in experiments or _here(project.root, device or "auto")]
         how = {"sample": sample, "seed": seed, "jobs": jobs}
-        found = recompute(project.root, chosen, budget=budget, beside=beside, **how)
+        found = recompute(project.root, chosen, budget=budget, beside=beside, device=device, **how)
         for name, checks in found.items():
             for check in checks:
                 click.echo(f"{name} {check}")
@@ -186,17 +187,21 @@ def verify(
     multiple=True,
     help="naive, loop_on_trie, jax, floor, unlogged or one_by_one; repeatable.  [default: all]",
 )
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda: our steps there against those here.")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="The least time for one comparison.")
 @click.option("--threads", type=int, default=None, help="PyTorch's threads.  [default: PyTorch's choice]")
-def bench(as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], seconds: float, threads: int | None) -> None:
-    """Time a training step against plain code that does the same, side by side."""
+def bench(
+    as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], device: str, seconds: float, threads: int | None
+) -> None:
+    """Time a training step against plain code that does the same, side by side; or on a GPU against the CPU."""
     import torch
     from tqdm import tqdm
 
-    from entropylens.bench import VERSUS, WIDTHS, as_rows, planned, run_benchmarks
+    from entropylens.bench import WIDTHS, as_rows, planned, run_benchmarks
     from entropylens.book.errors import BadInput, BookError
 
-    _check_rivals(rivals, VERSUS)
+    contests, known = _contests(device)
+    _check_rivals(rivals, known)
     for width in widths:
         _at_least_one("--width", width)
         if width % 2:
@@ -206,13 +211,13 @@ def bench(as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], secon
     if threads is not None:
         _at_least_one("--threads", threads)
         torch.set_num_threads(threads)
-    plans = [names for *_, names in planned(widths or WIDTHS, rivals or VERSUS)]
+    widths, chosen = widths or WIDTHS, rivals or known
+    plans = [names for *_, names in planned(widths, chosen, contests)]
     if alone := sorted(set(rivals) - {name for names in plans for name in names}):
         raise BadInput(f"--versus {alone[0]} compares looped models, which are measured at --width 8 only")
-    widths, rivals, total = widths or WIDTHS, rivals or VERSUS, sum(map(len, plans))
-    measurements = run_benchmarks(widths, rivals, seconds)
+    measurements = run_benchmarks(widths, chosen, seconds, contests)
     try:
-        done = list(tqdm(measurements, total=total, desc="comparisons", leave=False))
+        done = list(tqdm(measurements, total=sum(map(len, plans)), desc="comparisons", leave=False))
     except RuntimeError as error:
         raise BookError(str(error)) from None
     if as_json:
@@ -221,19 +226,33 @@ def bench(as_json: bool, widths: tuple[int, ...], rivals: tuple[str, ...], secon
     click.echo("\n".join(map(_told, done)))
 
 
-def _check_rivals(rivals: tuple[str, ...], known: tuple[str, ...]) -> None:
+def _contests(device: str) -> tuple[Sequence[Contest], Sequence[str]]:
+    """What is timed on a device, and whom it can be compared with."""
+    from entropylens.bench import CONTESTS, VERSUS
+    from entropylens.book.project import check_choice
+
+    if check_choice("device", device, ("cpu", "cuda")) == "cpu":
+        return CONTESTS, VERSUS
+    _need_a_gpu()
+    from entropylens.bench_devices import RIVAL, contests
+
+    return contests(device), (RIVAL,)
+
+
+def _check_rivals(rivals: tuple[str, ...], known: Sequence[str]) -> None:
     from entropylens.book.errors import BadInput
     from entropylens.book.project import check_choice
 
     for rival in rivals:
-        check_choice("rival", rival, known)
+        check_choice("rival", rival, tuple(known))
     if "jax" in rivals and importlib.util.find_spec("jax") is None:
         raise BadInput("--versus jax needs the package jax: pip install jax")
 
 
 def _told(m: Measurement) -> str:
     what = "ours / floor" if m.versus == "floor" else f"{m.versus} / ours"
-    return f"{m.name:16} d_model {m.d_model:3}  {what:20} {m.ratio:7.2f}   ({m.seconds * 1e3:.1f} ms a step)"
+    theirs = f"; {m.their_seconds * 1e3:.1f} ms on the CPU" if m.versus == "cpu" else ""
+    return f"{m.name:16} d_model {m.d_model:3}  {what:20} {m.ratio:7.2f}   ({m.seconds * 1e3:.1f} ms a step{theirs})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -293,6 +312,16 @@ def _check_amounts(sample: int | None, jobs: int | None, budget: float | None) -
             _at_least_one(option, value)
     if budget is not None and not budget > 0:
         raise BadInput(f"--budget must be above 0, not {budget}")
+
+
+def _check_where(device: str | None, beside: str | None) -> None:
+    from entropylens.book.errors import BadInput
+    from entropylens.book.project import check_choice
+
+    if device is not None and check_choice("device", device, ("cpu", "cuda")) == "cuda":
+        _need_a_gpu()
+    if device is not None and beside is not None:
+        raise BadInput("--device and --beside exclude each other: the older code runs where its rows were made")
 
 
 def _at_least_one(option: str, value: int) -> None:

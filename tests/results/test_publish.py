@@ -219,6 +219,20 @@ def test_for_rows_of_a_gpu_the_quick_profile_stands_in(project: Path, monkeypatc
     assert not any(c.agrees for c in verify.verify(project, [quick], jobs=1, beside="a")["low_entropy"])
 
 
+def test_rows_are_computed_where_they_were_made_or_where_one_says(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that says cuda stands in for rows from a GPU: only the CPU is here to compute them."""
+    (check,) = _verify(project, seed=0, jobs=1, device="cpu")
+    assert check.same_platform
+    monkeypatch.setattr(verify, "device_of", lambda *_: "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="were made on a GPU, which this machine lacks"):
+        _verify(project, seed=0, jobs=1)
+    (check,) = _verify(project, seed=0, jobs=1, device="cpu")
+    assert check.agrees
+
+
 def test_on_another_platform_the_verdict_decides(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "cpu_model", lambda: "another processor")
     check = _verify(project, sample=1, jobs=1)[0]

@@ -21,7 +21,7 @@ _COMPUTE = """
 import sys
 from pathlib import Path
 
-folder, name, profile, jobs, known, *populations = sys.argv[1:]
+folder, name, profile, jobs, device, known, *populations = sys.argv[1:]
 try:
     import entropylens
     if not Path(entropylens.__file__).resolve().is_relative_to(Path.cwd().resolve()):
@@ -32,7 +32,7 @@ try:
     experiment = EXPERIMENTS[name]
     if measuring_code(experiment) not in known.split():
         raise LookupError(f"its hash is {measuring_code(experiment)}; rows were made by, or attested for, {known}")
-    todo = [t for t in tasks(experiment, profile, Path(folder), Path.cwd()) if t.population in populations]
+    todo = [t for t in tasks(experiment, profile, Path(folder), Path.cwd(), device) if t.population in populations]
     rows = compute(todo, int(jobs) or None, label=f"{name} with the other code")
     pd.to_pickle({t.population: part.frame for t, part in zip(todo, rows, strict=True)}, Path(folder) / "frames")
 except Exception as error:
@@ -63,6 +63,7 @@ def rows_of(
     populations: Sequence[str],
     known: Collection[str],
     jobs: int | None = None,
+    device: str = "cpu",
 ) -> dict[str, pd.DataFrame]:
     """The rows that a commit's code gives here: population to rows.
 
@@ -74,12 +75,13 @@ def rows_of(
         populations: which ones; those that the commit's grid does not have are left out.
         known: hashes of measuring code, of which the commit's has to be one; seen to before anything is computed.
         jobs: processes.
+        device: to train on, cpu or cuda.
 
     Raises:
         ValueError: if the commit's code is another one, or fails; the message says how.
     """
     with tempfile.TemporaryDirectory() as folder, _checked_out(commit, root) as there:
-        arguments = [folder, experiment, profile, str(jobs or 0), " ".join(known), *populations]
+        arguments = [folder, experiment, profile, str(jobs or 0), device, " ".join(known), *populations]
         environment = {**os.environ, "PYTHONPATH": str(there / "src")}
         done = subprocess.run([sys.executable, "-c", _COMPUTE, *arguments], cwd=there, env=environment, check=False)
         if done.returncode:

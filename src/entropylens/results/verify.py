@@ -56,6 +56,8 @@ class Check:
     """The commit whose rows they were compared with; empty if with the published ones."""
     quick: bool = False
     """Whether it is a population of the quick profile, on a CPU, that stands in for those of a GPU."""
+    judged: bool = True
+    """Whether a rule reads these rows: elsewhere than on their platform, verdicts are all that is compared."""
 
     @property
     def agrees(self) -> bool:
@@ -68,6 +70,9 @@ class Check:
         how += ", quick profile on a CPU" if self.quick else ""
         verdicts = f", verdicts changed: {', '.join(self.changed_verdicts)}" if self.changed_verdicts else ""
         mark = "agrees" if self.agrees else "DIFFERS"
+        mark = (
+            mark if self.same_platform or self.judged else "nothing to compare, since no rule reads these rows; differs"
+        )
         return f"{self.population} ({self.n_cells} cells, {how}): {mark}, by at most {self.difference:.2g}{verdicts}"
 
 
@@ -80,6 +85,7 @@ def verify(
     seed: int | None = None,
     jobs: int | None = None,
     beside: str | None = None,
+    device: str | None = None,
 ) -> dict[str, list[Check]]:
     """Compute random populations of each experiment again and compare; all of them at once, so that no core waits.
 
@@ -93,6 +99,7 @@ def verify(
         beside: a commit whose code made the published rows, or was attested for them: its rows, computed here and now,
             take the place of the published ones, so that it does not matter which platform made those. Where they were
             made on a GPU that is not here, all populations of the quick profile stand in for them.
+        device: to compute on, `cpu` or `cuda`; None: where the published rows were made.
 
     Raises:
         LookupError: if nothing is published, or the grid has changed so that no published population is in it.
@@ -100,16 +107,16 @@ def verify(
             and no commit to compare with.
     """
     commit = resolve_commit(beside, root) if beside is not None else ""
-    references = {experiment.name: _published(root, experiment, bool(commit)) for experiment in experiments}
+    references = {experiment.name: _published(root, experiment, device, bool(commit)) for experiment in experiments}
     with tempfile.TemporaryDirectory() as folder:
         chosen, theirs = {}, {}
         for experiment in experiments:
             name, known = experiment.name, references[experiment.name].provenance["populations"]
             seconds = {population: record["seconds"] for population, record in known.items()}
-            if _lacks_gpu(root, experiment):
+            if _lacks_gpu(root, experiment, device):
                 chosen[name] = tasks(experiment, "quick", Path(folder), root)
             else:
-                todo = _published_tasks(root, experiment, references[name], Path(folder))
+                todo = _published_tasks(root, experiment, references[name], Path(folder), device)
                 chosen[name] = _choose(todo, seconds, sample, budget, seed)
             theirs[name] = _beside(commit, root, references[name], name, chosen[name], jobs) if commit else None
         label = f"verifying {', '.join(chosen) if len(chosen) < 4 else f'{len(chosen)} experiments'}"
@@ -122,18 +129,18 @@ def verify(
     return checks
 
 
-def _lacks_gpu(root: Path, experiment: Experiment) -> bool:
-    """Whether the published rows were made on a GPU, and there is none here."""
-    return device_of(root, experiment) != "cpu" and pick_device("auto") == "cpu"
+def _lacks_gpu(root: Path, experiment: Experiment, device: str | None) -> bool:
+    """Whether a GPU is asked for, or made the published rows, and there is none here."""
+    return (device or device_of(root, experiment)) != "cpu" and pick_device("auto") == "cpu"
 
 
-def _published(root: Path, experiment: Experiment, compared_with_commit: bool) -> Reference:
+def _published(root: Path, experiment: Experiment, device: str | None, compared_with_commit: bool) -> Reference:
     reference = load_reference(root, experiment.name)
     if reference is None:
         raise LookupError(
             f"no published rows of {experiment.name!r}: entropylens compute {experiment.name} --profile full"
         )
-    if _lacks_gpu(root, experiment) and not compared_with_commit:
+    if _lacks_gpu(root, experiment, device) and not compared_with_commit:
         raise ValueError(
             f"the rows of {experiment.name!r} were made on a GPU, which this machine lacks; with --beside COMMIT, the "
             "code that made them is compared with today's on a CPU"
@@ -141,8 +148,10 @@ def _published(root: Path, experiment: Experiment, compared_with_commit: bool) -
     return reference
 
 
-def _published_tasks(root: Path, experiment: Experiment, reference: Reference, folder: Path) -> list[Task]:
-    known, device = reference.provenance["populations"], device_of(root, experiment)
+def _published_tasks(
+    root: Path, experiment: Experiment, reference: Reference, folder: Path, device: str | None
+) -> list[Task]:
+    known, device = reference.provenance["populations"], device or device_of(root, experiment)
     todo = [t for t in tasks(experiment, reference.profile, folder, root, device) if t.population in known]
     if not todo:
         raise LookupError(f"no published population of {experiment.name!r} is in today's grid: compute it again")
@@ -210,7 +219,8 @@ def _beside(
         *filter(None, [reference.provenance.get("attested", {}).get("code")]),
     ]
     profile = chosen[0].record["profile"]
-    frames = rows_of(commit, root, experiment, profile, [t.population for t in chosen], known, jobs)
+    populations = [task.population for task in chosen]
+    frames = rows_of(commit, root, experiment, profile, populations, known, jobs, chosen[0].device)
     if set(frames) != {t.population for t in chosen}:
         raise ValueError(f"the grid of {experiment!r} at {commit[:9]} lacks some of the populations")
     return frames
@@ -238,7 +248,16 @@ def _check(
     quick = task.record["profile"] != reference.profile  # of which no verdict is told
     changed = () if quick else _changed_verdicts(root, experiment, *mixed)
     difference = _difference(old, frame) if alike else np.inf
-    return Check(name, _n_cells(frame), same, difference, changed, new.record["measuring_code"], quick=quick)
+    return Check(
+        name,
+        _n_cells(frame),
+        same,
+        difference,
+        changed,
+        new.record["measuring_code"],
+        quick=quick,
+        judged=bool(experiment.claims),
+    )
 
 
 def _n_cells(rows: pd.DataFrame) -> int:
