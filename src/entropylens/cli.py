@@ -241,6 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A shell that starts us in the background has SIGINT ignored, and Python would leave it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from entropylens.book.errors import BadInput, BookError
+    from entropylens.results.files import ForeignFileError
 
     try:
         cli.main(args=arguments, prog_name="entropylens", standalone_mode=False)
@@ -248,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(error.format_message())
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
-    except BadInput as error:
+    except (BadInput, ForeignFileError) as error:
         _fail(str(error), 2)
     except BookError as error:
         _fail(str(error), 1)

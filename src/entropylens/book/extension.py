@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from entropylens.book import execution, markup, pages, provenance
+from entropylens.book import execution, markup, pages, policy, provenance
 from entropylens.book.build import chapters, documents
 from entropylens.book.keys import surroundings_digest
 from entropylens.book.project import Project
@@ -90,6 +90,14 @@ def drop_thebe(app: Sphinx) -> None:
     app.registry.css_files = [entry for entry in app.registry.css_files if "thebe" not in entry[0]]
 
 
+def seal_explorers_data(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
+    """See that no text inside widgets' state ends the script that holds it (event `html-page-context`)."""
+    for script in context.get("script_files", ()):
+        attributes = getattr(script, "attributes", {})
+        if attributes.get("type", "").endswith("+json"):
+            attributes["body"] = markup.json_in_script(attributes["body"])
+
+
 def mend_markup(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
     """Mend the HTML of a page's article (event `html-page-context`)."""
     if context.get("body"):
@@ -107,13 +115,17 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     shutil.copy(source / _MATHJAX_BUNDLE, target / _MATHJAX_BUNDLE)
 
 
-def colour_without_javascript(app: Sphinx, error: Exception | None) -> None:
-    """Name a colour scheme in each page (event `build-finished`): the theme's "auto" has none without its script."""
+def finish_pages(app: Sphinx, error: Exception | None) -> None:
+    """Give each page a colour scheme, since the theme's "auto" has none without its script, and its policy.
+
+    Last of all (event `build-finished`): the policy names what the page has become.
+    """
     if error or app.builder.format != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        page.write_text(text.replace('data-theme="auto"', 'data-theme="light"', 1), encoding="utf-8")
+        text = text.replace('data-theme="auto"', 'data-theme="light"', 1)
+        page.write_text(policy.guard(text), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -124,6 +136,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", swap_in_executed_copy)
     app.connect("source-read", tell_the_cost)
     app.connect("html-page-context", mend_markup)
+    app.connect("html-page-context", seal_explorers_data, priority=900)  # after MyST-NB has put it there
     app.connect("build-finished", copy_mathjax)
-    app.connect("build-finished", colour_without_javascript)
+    app.connect("build-finished", finish_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
