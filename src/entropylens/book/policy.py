@@ -1,8 +1,8 @@
 """Each page's Content-Security-Policy: what comes out of data never runs, and nothing is asked of another host.
 
-It stands in the page, since pages are opened from disk, too; there `'self'` means nothing to some browsers, and `file:`
-is said as well, which over http means nothing. Inline scripts are the theme's alone, named by their hashes: whatever
-stands in the article, which is what notebooks and data made, has none.
+It stands in the page, since pages are opened from disk, too; there `'self'` means any file, to Chromium and Firefox
+alike. Inline scripts are the theme's alone, named by their hashes: whatever stands in the article, which is what
+notebooks and data made, has none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def guard(page: str) -> str:
 
 def policy(page: str) -> str:
     """Return the policy of a page: hashes for its inline scripts, and more only where there are explorers."""
-    own, hashes = "'self' file:", " ".join(_hashes(page))
+    own, hashes = "'self'", " ".join(_hashes(page))
     blob = " blob:" if _EXPLORERS in page else ""  # an explorer is a module made from what the page carries
     directives = {
         "default-src": "'none'",
