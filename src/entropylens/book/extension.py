@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from html import escape
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,13 @@ def drop_thebe(app: Sphinx) -> None:
     app.registry.css_files = [entry for entry in app.registry.css_files if "thebe" not in entry[0]]
 
 
-def seal_explorers_data(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
-    """See that no text inside widgets' state ends the script that holds it (event `html-page-context`)."""
+def seal_data(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
+    """Keep texts that stand outside the article from becoming HTML (event `html-page-context`).
+
+    The theme prints a page's title as it stands, and MyST-NB the state of explorers almost so.
+    """
+    if "pagetitle" in context:
+        context["pagetitle"] = escape(context["pagetitle"])
     for script in context.get("script_files", ()):
         attributes = getattr(script, "attributes", {})
         if attributes.get("type", "").endswith("+json"):
@@ -136,7 +142,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", swap_in_executed_copy)
     app.connect("source-read", tell_the_cost)
     app.connect("html-page-context", mend_markup)
-    app.connect("html-page-context", seal_explorers_data, priority=900)  # after MyST-NB has put it there
+    app.connect("html-page-context", seal_data, priority=900)  # after MyST-NB and the theme have put it there
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", finish_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -32,7 +32,7 @@ def mend(body: str) -> str:
 
 def literal(text: str) -> str:
     """Return Markdown, fit for a table's cell, that shows `text` as it stands: no HTML, no link, no formula."""
-    return re.sub(r"([\\`*\[\]<>&|$#{}!])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*\[\]<>&|$#{}!]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
 def json_in_script(text: str) -> str:

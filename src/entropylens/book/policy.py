@@ -1,8 +1,8 @@
 """Each page's Content-Security-Policy: what comes out of data never runs, and nothing is asked of another host.
 
 It stands in the page, since pages are opened from disk, too; there `'self'` means any file, to Chromium and Firefox
-alike. Inline scripts are the theme's alone, named by their hashes: whatever stands in the article, which is what
-notebooks and data made, has none.
+alike. Inline scripts are the theme's alone, named by their hashes: those in a page's head. Its body is what notebooks
+and data made; that of a page without an article, such as the search, is the theme's, too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import hashlib
 import re
 
 _SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script\s*>", re.DOTALL | re.IGNORECASE)
-_ARTICLE = re.compile(r"<article\b.*</article>", re.DOTALL)
 _DATA_OR_FILE = re.compile(r"\b(type|src)\s*=", re.IGNORECASE)
 _HANDLER = re.compile(r'(<button) onclick="[^"]*"')
 _EXPLORERS = "_static/explorers.js"
@@ -47,7 +46,7 @@ def policy(page: str) -> str:
 
 
 def _hashes(page: str) -> list[str]:
-    theme = _ARTICLE.sub("", page)
+    theme = page.partition("</head>")[0] if "<article" in page else page
     scripts = [body for attributes, body in _SCRIPT.findall(theme) if not _DATA_OR_FILE.search(attributes)]
     return [f"'sha256-{_digest(body)}'" for body in dict.fromkeys(scripts)]
 
