@@ -12,3 +12,9 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   new ResizeObserver(reach).observe(article); // it grows when formulas are set or something is unfolded, and with the window
 });
+
+// The theme's buttons call these from attributes, which the pages' security policy forbids.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const button of document.querySelectorAll(".btn-fullscreen-button")) button.addEventListener("click", () => toggleFullScreen());
+  for (const button of document.querySelectorAll(".btn-download-pdf-button")) button.addEventListener("click", () => print());
+});

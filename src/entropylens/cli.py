@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import locale
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -259,8 +261,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; every error is one line on stderr."""
     # A shell that starts us in the background has SIGINT ignored, and Python would leave it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if arguments is None:
+        _speak_utf8()
     from entropylens.book import faults
     from entropylens.book.errors import BadInput, BookError
+    from entropylens.results.files import ForeignFileError
 
     try:
         cli.main(args=arguments, prog_name="entropylens", standalone_mode=False)
@@ -268,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(error.format_message())
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
-    except BadInput as error:
+    except (BadInput, ForeignFileError) as error:
         _fail(str(error), 2)
     except BookError as error:
         _fail(str(error), 1)
@@ -298,10 +303,31 @@ def _fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
+def _speak_utf8() -> None:
+    """Start over in Python's UTF-8 mode where the locale has another encoding: all our files are UTF-8."""
+    if not sys.flags.utf8_mode and locale.getencoding().lower() not in ("utf-8", "utf8"):
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves, with our own words
+
+
 def _project() -> Project:
     from entropylens.book.project import find_project
 
-    return find_project(Path.cwd())
+    project = find_project(Path.cwd())
+    _find_a_home(project)
+    return project
+
+
+def _find_a_home(project: Project) -> None:
+    """Let Jupyter, matplotlib and our compiled kernels keep their files in the book where the user's home refuses."""
+    try:
+        home = Path.home()
+    except RuntimeError:  # neither HOME nor an entry in the list of users
+        home = Path("~")
+    if not os.access(home, os.W_OK | os.X_OK):
+        own = project.build_folder / ".home"
+        os.environ["HOME"] = str(own)
+        click.echo(f"the home folder {home} cannot be written to: caches go to {own}", err=True)
 
 
 def _check_amounts(sample: int | None, jobs: int | None, budget: float | None) -> None:

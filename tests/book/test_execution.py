@@ -66,7 +66,7 @@ def test_experiments_are_summed_over_populations(executed: Project) -> None:
     assert row.replace("\N{NON-BREAKING HYPHEN}", "-").endswith(
         "| fake | 254 | 3 | full | 2026-01-02 to 2026-01-04 | (2), (3) |"
     )
-    assert "\n2. PyTorch 2.0, device cpu, a processor, 1 thread(s), commit `aaaaaaaaaa`\n" in text
+    assert "\n2. PyTorch 2.0, device cpu, a processor, 1 thread(s), commit aaaaaaaaaa\n" in text
 
 
 def test_a_model_is_counted_once_and_where_it_was_trained(executed: Project) -> None:

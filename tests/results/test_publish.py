@@ -27,9 +27,10 @@ from entropylens.experiments import EXPERIMENTS, low_entropy
 from entropylens.experiments.experiment import Experiment, final_log_probs
 from entropylens.measures.distribution import entropy_from_log
 from entropylens.results import reference, sweep, verify
+from entropylens.results.files import ForeignFileError
 from entropylens.results.ledger import ledger
 from entropylens.results.publish import Order, execute, plan
-from entropylens.results.reference import ForeignFileError, load_reference
+from entropylens.results.reference import load_reference
 from entropylens.results.sweep import compute, tasks
 
 ROOT = Path(__file__).parents[2]

@@ -29,6 +29,7 @@ _FRONT_DOOR = """\
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; base-uri 'none'">
 <title>{title}</title>
 <meta http-equiv="refresh" content="0; url={page}">
 <link rel="icon" href="data:,">
@@ -77,12 +78,12 @@ def documents(project: Project) -> list[str]:
     Raises:
         BookError: there is no readable table of contents.
     """
-    from sphinx_external_toc.parsing import MalformedError, parse_toc_yaml
+    from sphinx_external_toc.parsing import parse_toc_yaml
 
     try:
         return [str(name) for name in parse_toc_yaml(project.toc)]
-    except (OSError, MalformedError) as error:
-        raise BookError(f"book/_toc.yml: {error}") from error
+    except Exception as error:  # whatever a parser of YAML trips over, the file is at fault
+        raise BookError(f"book/_toc.yml: {' '.join(str(error).split())}") from error
 
 
 def chapters(project: Project, pages: list[str]) -> list[Path]:

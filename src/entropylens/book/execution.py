@@ -6,14 +6,16 @@ so that a notebook's cost is not among the things that make another one stale.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from entropylens.book import provenance
+from entropylens.book.markup import literal
 from entropylens.book.project import Project
+from entropylens.results.files import read_json
 
 MARKER = "%execution-tables%"
 """In book/execution.md; replaced by the tables."""
@@ -30,7 +32,7 @@ class Makings:
 
     def number(self, *facts: str) -> str:
         """Return the number of these circumstances, counting from 1."""
-        words = ", ".join(facts)
+        words = literal(", ".join(facts))
         if words not in self.known:
             self.known.append(words)
         return f"({self.known.index(words) + 1})"
@@ -68,21 +70,22 @@ def tables(project: Project, profile: str, notebooks: Sequence[Path]) -> str:
 
 
 def _notebook(project: Project, profile: str, path: Path, makings: Makings) -> list[str]:
-    link, record = f"[{path.stem}](../notebooks/{path.name})", provenance.read(project, profile, path)
+    link = f"[{literal(path.stem)}](../notebooks/{quote(path.name)})"
+    record = provenance.read(project, profile, path)
     if record is None:
         return [link, "not executed", *[""] * (len(_NOTEBOOKS) - 2)]
-    cells = json.loads(project.executed(path, profile).read_text(encoding="utf-8"))["cells"]
+    cells = read_json(project.executed(path, profile))["cells"]
     executed = sum(cell.get("execution_count") is not None for cell in cells)
     versions = f"Python {record.python}, PyTorch {record.torch}, entropylens {record.entropylens}"
     machine = f"{record.cpu}, {record.threads} thread(s), GPU: {record.gpu}"
     made = makings.number(versions, _commit(record.commit, record.dirty), machine)
-    return [link, f"{record.seconds:.1f}", str(executed), record.device, _day(record.date), made]
+    return [link, f"{record.seconds:.1f}", str(executed), literal(record.device), literal(_day(record.date)), made]
 
 
 def _experiment(path: Path, makings: Makings) -> list[str] | None:
     """Return a row from an experiment's provenance, or None for a file that is not one."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         populations: list[Mapping[str, Any]] = list(record["populations"].values())
         name = str(record["experiment"])
         own = {
@@ -97,7 +100,7 @@ def _experiment(path: Path, makings: Makings) -> list[str] | None:
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
     date = first if first == last else f"{first} to {last}"
-    return [name, f"{seconds:.0f}", str(len(populations)), profile, date, ", ".join(made)]
+    return [literal(name), f"{seconds:.0f}", str(len(populations)), literal(profile), literal(date), ", ".join(made)]
 
 
 def _circumstances(population: Mapping[str, Any]) -> list[str]:
@@ -113,7 +116,7 @@ def _day(date: str) -> str:
 
 
 def _commit(commit: str, dirty: bool) -> str:
-    return f"commit `{commit[:10]}`" + (" and uncommitted changes" if dirty else "")
+    return f"commit {commit[:10]}" + (" and uncommitted changes" if dirty else "")
 
 
 def _duration(seconds: float) -> str:
@@ -122,4 +125,4 @@ def _duration(seconds: float) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

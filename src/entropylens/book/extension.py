@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from html import escape
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
-from entropylens.book import execution, markup, pages, provenance
+from entropylens.book import execution, markup, pages, policy, provenance
 from entropylens.book.build import chapters, documents
 from entropylens.book.keys import surroundings_digest
 from entropylens.book.project import Project
@@ -90,6 +91,19 @@ def drop_thebe(app: Sphinx) -> None:
     app.registry.css_files = [entry for entry in app.registry.css_files if "thebe" not in entry[0]]
 
 
+def seal_data(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
+    """Keep texts that stand outside the article from becoming HTML (event `html-page-context`).
+
+    The theme prints a page's title as it stands, and MyST-NB the state of explorers almost so.
+    """
+    if "pagetitle" in context:
+        context["pagetitle"] = escape(context["pagetitle"])
+    for script in context.get("script_files", ()):
+        attributes = getattr(script, "attributes", {})
+        if attributes.get("type", "").endswith("+json"):
+            attributes["body"] = markup.json_in_script(attributes["body"])
+
+
 def mend_markup(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:  # noqa: ARG001
     """Mend the HTML of a page's article (event `html-page-context`)."""
     if context.get("body"):
@@ -107,13 +121,17 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     shutil.copy(source / _MATHJAX_BUNDLE, target / _MATHJAX_BUNDLE)
 
 
-def colour_without_javascript(app: Sphinx, error: Exception | None) -> None:
-    """Name a colour scheme in each page (event `build-finished`): the theme's "auto" has none without its script."""
+def finish_pages(app: Sphinx, error: Exception | None) -> None:
+    """Give each page a colour scheme, since the theme's "auto" has none without its script, and its policy.
+
+    Last of all (event `build-finished`): the policy names what the page has become.
+    """
     if error or app.builder.format != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        page.write_text(text.replace('data-theme="auto"', 'data-theme="light"', 1), encoding="utf-8")
+        text = text.replace('data-theme="auto"', 'data-theme="light"', 1)
+        page.write_text(policy.guard(text), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -124,6 +142,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", swap_in_executed_copy)
     app.connect("source-read", tell_the_cost)
     app.connect("html-page-context", mend_markup)
+    app.connect("html-page-context", seal_data, priority=900)  # after MyST-NB and the theme have put it there
     app.connect("build-finished", copy_mathjax)
-    app.connect("build-finished", colour_without_javascript)
+    app.connect("build-finished", finish_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

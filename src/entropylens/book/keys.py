@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from entropylens.book.errors import BadInput
 from entropylens.book.project import Project
-from entropylens.results.files import digest, digest_files
+from entropylens.results.files import digest, digest_files, read_json
 
 #: Parts of the package that no notebook imports.
 _MACHINERY = ("book", "cli.py")
@@ -31,17 +32,23 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def notebook_digest(notebook: Path) -> str:
-    """Return a digest of what a notebook's author wrote: cells' types, ids, sources and telling metadata."""
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    cells = [
-        [
-            cell["cell_type"],
-            cell.get("id"),
-            "".join(cell["source"]),
-            {key: cell["metadata"].get(key) for key in _CELL_METADATA},
+    """Return a digest of what a notebook's author wrote: cells' types, ids, sources and telling metadata.
+
+    Raises:
+        BadInput: the file is no notebook.
+    """
+    try:
+        cells = [
+            [
+                cell["cell_type"],
+                cell.get("id"),
+                "".join(cell["source"]),
+                {key: cell["metadata"].get(key) for key in _CELL_METADATA},
+            ]
+            for cell in read_json(notebook)["cells"]
         ]
-        for cell in content["cells"]
-    ]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BadInput(f"{notebook.name} is not a notebook that can be read: {error!r}") from None
     return digest(json.dumps(cells, sort_keys=True))
 
 

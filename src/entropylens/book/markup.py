@@ -1,4 +1,7 @@
-"""A page's HTML as Sphinx wrote it, made fit for readers without JavaScript, and for those who listen to it."""
+"""A page's HTML as Sphinx wrote it, made fit for readers without JavaScript, and for those who listen to it.
+
+What comes from files and ends up on a page is made harmless here, too.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +28,16 @@ def mend(body: str) -> str:
     body = _VIEW.sub(lambda view: view[0] + _NO_EXPLORER, body)
     body = body.replace(' role="doc-biblioentry"', ' role="listitem"')
     return (_NO_FORMULAS if _FORMULA.search(body) else "") + body
+
+
+def literal(text: str) -> str:
+    """Return Markdown, fit for a table's cell, that shows `text` as it stands: no HTML, no link, no formula."""
+    return re.sub(r"([\\`*\[\]<>&|$#{}!]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
+
+
+def json_in_script(text: str) -> str:
+    """Return JSON that cannot end the script element it stands in; MyST-NB watches out for `</script>` only.
+
+    HTML ends it at `</SCRIPT >`, too, and reads on past its end after `<!--<script`.
+    """
+    return re.sub(r"<(?=[/!s])", r"\\u003c", text, flags=re.IGNORECASE)

@@ -11,6 +11,7 @@ from typing import Any
 
 import nbformat
 
+from entropylens.book.markup import literal
 from entropylens.book.provenance import Provenance
 
 
@@ -80,10 +81,10 @@ def _describe_images(cell: Any) -> bool:
 
 def colophon(record: Provenance) -> nbformat.NotebookNode:
     """Return a closing cell that tells how, when and with what the page was made."""
-    commit = f"`{record.commit[:10]}`" + (" with uncommitted changes" if record.dirty else "")
+    commit = record.commit[:10] + (" with uncommitted changes" if record.dirty else "")
     facts = [
         f"Executed on {record.date[:10]} in {record.seconds:.0f} s by papermill",
-        f"profile `{record.profile}`, device `{record.device}`, {record.threads} thread(s)",
+        f"profile {record.profile}, device {record.device}, {record.threads} thread(s)",
         f"Python {record.python}, PyTorch {record.torch}, entropylens {record.entropylens}, commit {commit}",
         record.cpu,
     ]
@@ -95,4 +96,4 @@ def colophon(record: Provenance) -> nbformat.NotebookNode:
 
 
 def _bullets(lines: list[str]) -> list[str]:
-    return [f"* {line}" for line in lines]
+    return [f"* {literal(line)}" for line in lines]

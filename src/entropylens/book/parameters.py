@@ -19,7 +19,7 @@ def parse_literal(text: str) -> Any:
     """Return `text` read as a Python literal, or as it stands when it is none."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: thousands of brackets
         return text
 
 

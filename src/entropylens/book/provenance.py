@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from entropylens.book.keys import execution_key
 from entropylens.book.project import Project
 from entropylens.results.environment import cpu_model, git_state, installed_version
-from entropylens.results.files import digest, write_atomically
+from entropylens.results.files import digest, read_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ def read(project: Project, profile: str, notebook: Path) -> Provenance | None:
     """Return the record of a notebook's copy, or None where there is no readable one."""
     path = project.executed(notebook, profile).with_suffix(".json")
     try:
-        found = Provenance(**json.loads(path.read_text(encoding="utf-8")))
+        found = Provenance(**read_json(path))
     except (OSError, ValueError, TypeError):
         return None
-    whole: bool = isinstance(found.parameters, dict) and isinstance(found.seconds, int | float)
-    return found if whole else None
+    kinds = {name: get_origin(kind) or kind for name, kind in get_type_hints(Provenance).items()}
+    return found if all(isinstance(getattr(found, name), kind) for name, kind in kinds.items()) else None
 
 
 def read_valid(project: Project, profile: str, notebook: Path) -> Provenance | None:

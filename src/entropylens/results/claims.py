@@ -92,8 +92,7 @@ def decide(claim: Claim, rows: pd.DataFrame, *, rule_hash: str | None = None, st
     if claim.rule is None:
         raise ValueError(f"{claim.id} has no rule: it is untested")
     rule = claim.rule
-    for column in JUDGED:
-        rows = rows[rows[column]] if column in rows else rows
+    rows = _judged(rows)
     effect, p_absence, verdict = _apply(rule, rows, rule.primary)
     condition, second = "", None
     if rule.second is not None:
@@ -104,6 +103,15 @@ def decide(claim: Claim, rows: pd.DataFrame, *, rule_hash: str | None = None, st
     finding = _finding(rule, effect, p_absence) if verdict == "refuted" else ""
     changed = rule_hash is not None and rule_hash != rule.hash
     return Verdict(verdict, condition, effect, second, finding, p_absence, stale, changed)
+
+
+def _judged(rows: pd.DataFrame) -> pd.DataFrame:
+    for column in JUDGED:
+        if column in rows:
+            if not rows[column].isin([True, False]).all():
+                raise ValueError(f"column {column!r} holds something else than True and False")
+            rows = rows[rows[column].astype(bool)]
+    return rows
 
 
 def _apply(rule: Rule, rows: pd.DataFrame, condition: Mapping[str, object]) -> tuple[Interval, float | None, str]:

@@ -1,13 +1,44 @@
-"""Files that are either whole or absent, and digests that no two different contents share."""
+"""Files that are either whole or absent, that are ours or refused, and digests that no two contents share."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+
+class ForeignFileError(ValueError):
+    """A file that this project reads is damaged, or not what it writes there; the message names the file."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds something else.
+    """
+    return parse_json(path.read_bytes())
+
+
+def parse_json(text: str | bytes) -> dict[str, Any]:
+    """Return the JSON object that `text` is.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"JSON without fields: a {type(found).__name__}")
+    return found
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from entropylens.experiments.experiment import Experiment
 from entropylens.results.claims import load_claims
-from entropylens.results.reference import ForeignFileError, load_reference, publish
+from entropylens.results.files import ForeignFileError
+from entropylens.results.reference import load_reference, publish
 from entropylens.results.store import Rows, Store
 from entropylens.results.sweep import Task, compute, estimate, is_missing, tasks, trained_population
 from entropylens.training.parallel import cores

@@ -24,14 +24,10 @@ from torch import Tensor
 
 from entropylens.experiments import EXPERIMENTS
 from entropylens.experiments.experiment import Experiment
-from entropylens.results.files import digest, write_together
+from entropylens.results.files import ForeignFileError, digest, read_json, write_together
 from entropylens.results.registry import find_registry
 from entropylens.results.store import Rows
 from entropylens.results.sweep import measuring_code
-
-
-class ForeignFileError(ValueError):
-    """A file in `results/` is not what this project wrote there."""
 
 
 @dataclass(frozen=True)
@@ -129,20 +125,43 @@ def load_reference(root: Path, experiment: str, code: str | None = None) -> Refe
     if not path.exists() and not record.exists():
         return None
     try:
-        text, provenance = path.read_text(encoding="utf-8"), json.loads(record.read_text(encoding="utf-8"))
+        text, provenance = path.read_text(encoding="utf-8"), read_json(record)
+        rows = pd.read_csv(StringIO(text))
     except (OSError, ValueError) as error:
-        raise ForeignFileError(f"{path.parent.name}/{experiment}: cannot be read ({error})") from None
-    if not isinstance(provenance, dict) or provenance.get("checksum") != digest(text):
+        raise ForeignFileError(
+            f"{path.parent.name}/{experiment}: cannot be read ({' '.join(str(error).split())})"
+        ) from None
+    if provenance.get("checksum") != digest(text) or not _is_ours(provenance):
         raise ForeignFileError(f"{path.parent.name}/{path.name} is not what {record.name} describes: {_AGAIN}")
     if code is None:
         code = measuring_code(EXPERIMENTS[experiment]) if experiment in EXPERIMENTS else ""
     return Reference(
-        rows=pd.read_csv(StringIO(text)),
+        rows=rows,
         profile=provenance["profile"],
         stale=code not in (provenance["measuring_code"], provenance.get("attested", {}).get("code")),
         rule_hashes=provenance["rules"],
         provenance=provenance,
         path=path,
+    )
+
+
+def _is_ours(provenance: Mapping[str, Any]) -> bool:
+    """Whether there is all that others read in it, and of the right kind."""
+    fields: dict[str, type] = {"profile": str, "measuring_code": str, "rules": dict, "populations": dict}
+    populations = provenance.get("populations")
+    return (
+        all(isinstance(provenance.get(name), kind) for name, kind in fields.items())
+        and all(isinstance(provenance.get(name, {}), dict) for name in ("attested", "cost"))
+        and isinstance(populations, dict)
+        and all(map(_is_a_record, populations.values()))
+    )
+
+
+def _is_a_record(population: object) -> bool:
+    return (
+        isinstance(population, dict)
+        and isinstance(population.get("seconds"), int | float)
+        and isinstance(population.get("device"), str)
     )
 
 

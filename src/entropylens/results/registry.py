@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from entropylens.results.files import ForeignFileError
 
 SOURCES = {"P": "the paper", "S": "a summary of the paper", "P/S": "the paper, and a summary of it"}
 """Who was read: what the paper itself states, or what a secondary summary of it does."""
@@ -89,37 +92,41 @@ def load_claims(path: Path | None = None) -> dict[str, Claim]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: naming the entry and the field that is missing, unknown, of the wrong kind, or given twice.
+        ForeignFileError: naming the entry and the field that is missing, unknown, of the wrong kind, or given twice.
     """
     path = path or find_registry()
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+    except (yaml.YAMLError, *_TRIPS_YAML) as error:
+        raise ForeignFileError(f"{path.name}: {' '.join(str(error).split())}") from error
     if not isinstance(entries, list):
-        raise ValueError(f"{path.name}: a list of claims is expected")
+        raise ForeignFileError(f"{path.name}: a list of claims is expected")
     claims: dict[str, Claim] = {}
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict) or not _words(entry.get("id")):
-            raise ValueError(f"{path.name}: entry {number} has no id")
+            raise ForeignFileError(f"{path.name}: entry {number} has no id")
         claim = _claim(entry, entry["id"])
         if claim.id in claims:
-            raise ValueError(f"{path.name}: {claim.id} is there twice")
+            raise ForeignFileError(f"{path.name}: {claim.id} is there twice")
         claims[claim.id] = claim
     return claims
+
+
+_TRIPS_YAML = (ValueError, LookupError, AttributeError, TypeError, RecursionError)
+"""What PyYAML raises of its own accord, beside its own errors: for `!!int ""`, a 13th month, or [[[[…"""
 
 
 def _claim(entry: dict[str, Any], name: str) -> Claim:
     rule = entry.get("rule")
     if rule is not None:
         if not isinstance(rule, dict):
-            raise ValueError(f"{name}: rule must be fields, not {rule!r}")
+            raise ForeignFileError(f"{name}: rule must be fields, not {rule!r}")
         rule = _build(Rule, rule, f"{name}, rule")
         _check_rule(rule, name)
     claim: Claim = _build(Claim, {**entry, "rule": rule}, name)
     for needed in ("experiment", "quantity") if rule else ():
         if getattr(claim, needed) is None:
-            raise ValueError(f"{name}: a claim with a rule needs {needed}")
+            raise ForeignFileError(f"{name}: a claim with a rule needs {needed}")
     return claim
 
 
@@ -127,20 +134,20 @@ def _build(kind: Any, entry: Mapping[str, Any], name: str) -> Any:
     known = {f.name: f.default is MISSING for f in fields(kind)}
     if unknown := set(entry) - set(known):
         names, choices = ", ".join(sorted(map(str, unknown))), ", ".join(sorted(known))
-        raise ValueError(f"{name}: unknown {names}; a {kind.__name__.lower()} has {choices}")
+        raise ForeignFileError(f"{name}: unknown {names}; a {kind.__name__.lower()} has {choices}")
     if missing := [f for f, needed in known.items() if needed and f not in entry]:
-        raise ValueError(f"{name}: missing {', '.join(map(repr, missing))}")
+        raise ForeignFileError(f"{name}: missing {', '.join(map(repr, missing))}")
     for field_name, value in entry.items():
         good, wanted = _KINDS[field_name]
         optional = not known[field_name] or field_name == "chapter"
         if not (good(value) or (value is None and optional)):
-            raise ValueError(f"{name}: {field_name} must be {wanted}, not {value!r}")
+            raise ForeignFileError(f"{name}: {field_name} must be {wanted}, not {value!r}")
     return kind(**entry)
 
 
 def _check_rule(rule: Rule, name: str) -> None:
     if rule.test == "rate" and (rule.versus is not None or rule.smallest_effect >= 1):
-        raise ValueError(f"{name}, rule: a rate is compared with smallest_effect, below 1, and has no versus")
+        raise ForeignFileError(f"{name}, rule: a rate is compared with smallest_effect, below 1, and has no versus")
 
 
 def _words(value: object) -> bool:
@@ -152,7 +159,9 @@ def _list_of_words(value: object) -> bool:
 
 
 def _conditions(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(v, str | int | float | bool) for v in value.values())
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(v, str | int | float | bool) for name, v in value.items()
+    )
 
 
 _WORDS = (_words, "words")
@@ -160,11 +169,11 @@ _CONDITIONS = (_conditions, "columns and values")
 _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("id", "paper", "claim", "says", "chapter", "experiment", "quantity", "metric", "unit"), _WORDS),
     **dict.fromkeys(("arm", "primary", "versus", "second"), _CONDITIONS),
-    "source": (lambda value: value in SOURCES, f"one of {', '.join(SOURCES)}"),
+    "source": (lambda value: isinstance(value, str) and value in SOURCES, f"one of {', '.join(SOURCES)}"),
     "confounds": (_list_of_words, "a list of words, and not empty"),
     "rule": (lambda value: isinstance(value, Rule), "fields"),
     "smallest_effect": (
-        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value > 0,
+        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf,
         "a number above zero",
     ),
     "test": (lambda value: value in TESTS, f"one of {', '.join(TESTS)}"),

@@ -236,7 +236,9 @@ def select(rows: pd.DataFrame, where: Where) -> pd.DataFrame:
             raise ValueError(f"no column {column!r}; there are {', '.join(map(str, rows.columns))}")
         kept = rows[rows[column] == value]
         if kept.empty:
-            raise ValueError(f"no row has {column} = {value!r}; there are {sorted(rows[column].unique().tolist())}")
+            raise ValueError(
+                f"no row has {column} = {value!r}; there are {sorted(rows[column].unique().tolist(), key=str)}"
+            )
         rows = kept
     return rows
 
@@ -266,7 +268,10 @@ def _by_seed(rows: pd.DataFrame, metric: str, where: Where) -> pd.Series:
     for column in ("seed", metric):
         if column not in chosen:
             raise ValueError(f"no column {column!r}; there are {', '.join(map(str, rows.columns))}")
-    values = chosen.set_index("seed")[metric]
+    try:
+        values = chosen.set_index("seed")[metric].astype(float)
+    except (ValueError, TypeError):
+        raise ValueError(f"column {metric!r} holds something else than numbers") from None
     if not values.index.is_unique:
         raise ValueError(f"more than one row a seed with {dict(where)}: add conditions")
     return values

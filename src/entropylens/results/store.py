@@ -26,7 +26,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from entropylens.results.files import write_atomically
+from entropylens.results.files import parse_json, write_atomically
 
 Record = dict[str, Any]
 """Provenance: whatever JSON can hold."""
@@ -78,8 +78,8 @@ class Store:
             try:
                 header = _safetensors_header(data)
                 if header.get("key") == key:
-                    return Tensors(load_tensors(data), json.loads(header["record"]))
-            except (SafetensorError, ValueError, KeyError):
+                    return Tensors(load_tensors(data), parse_json(header["record"]))
+            except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
                 pass
             self._set_aside(path, "is not what its name says")
         return None
@@ -147,7 +147,7 @@ def rows_from_csv(text: str) -> Rows:
     first, _, rest = text.partition("\n")
     if not first.startswith("# {") or not rest:
         raise ValueError("not a table of this project: no record in its first line")
-    return Rows(pd.read_csv(StringIO(rest)), json.loads(first[2:]))
+    return Rows(pd.read_csv(StringIO(rest)), parse_json(first[2:]))
 
 
 def _checksum(data: bytes) -> str:
@@ -156,7 +156,7 @@ def _checksum(data: bytes) -> str:
 
 def _safetensors_header(data: bytes) -> dict[str, str]:
     size = int.from_bytes(data[:8], "little")
-    header: dict[str, str] = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+    header: dict[str, str] = parse_json(data[8 : 8 + size]).get("__metadata__", {})
     return header
 
 

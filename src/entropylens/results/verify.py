@@ -25,8 +25,8 @@ import pandas as pd
 from entropylens.experiments.experiment import Experiment
 from entropylens.results.beside import resolve_commit, rows_of
 from entropylens.results.claims import decide, load_claims
-from entropylens.results.files import write_atomically
-from entropylens.results.reference import ForeignFileError, Reference, load_reference
+from entropylens.results.files import ForeignFileError, write_atomically
+from entropylens.results.reference import Reference, load_reference
 from entropylens.results.store import Rows
 from entropylens.results.sweep import Task, compute, measuring_code, tasks
 from entropylens.training.population import pick_device

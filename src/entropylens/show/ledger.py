@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from urllib.parse import quote
 
 from IPython.display import HTML
 
@@ -72,9 +73,13 @@ def _verdict_notes(entry: Entry) -> str:
     notes = [] if verdict is None else [note for note in (verdict.condition, verdict.finding) if note]
     told = "".join(f"<p>{escape(note)}</p>" for note in notes)
     warned = "".join(f'<p class="warning">⚠ {escape(warning)}</p>' for warning in entry.warnings)
-    number = chapter.partition("_")[0].lstrip("0") if chapter else ""
-    link = f'<p><a href="{escape(chapter)}.ipynb">chapter {number}</a></p>' if chapter else ""
-    return told + warned + link
+    return told + warned + chapter_link(chapter)
+
+
+def chapter_link(chapter: str | None) -> str:
+    """A paragraph that leads to a chapter, in HTML; "" without one."""
+    number = escape((chapter or "").partition("_")[0].lstrip("0"))
+    return f'<p><a href="{quote(chapter, safe="")}.ipynb">chapter {number}</a></p>' if chapter else ""
 
 
 def _measured(entry: Entry) -> str:

@@ -15,7 +15,7 @@ from entropylens.results.registry import Rule
 from entropylens.results.statistics import Interval
 from entropylens.show.claims import MARKS
 from entropylens.show.figures import listing
-from entropylens.show.ledger import who_says
+from entropylens.show.ledger import chapter_link, who_says
 
 
 def in_a_sentence(entry: Entry) -> str:
@@ -111,12 +111,10 @@ def _row(entry: Entry, heads: Sequence[str]) -> str:
     claim, verdict = entry.claim, entry.verdict
     notes = [verdict.condition, verdict.finding, *entry.warnings] if verdict else []
     told = "".join(f"<p>{escape(note)}</p>" for note in notes if note)
-    number = (claim.chapter or "").partition("_")[0].lstrip("0")
-    link = f'<p><a href="{escape(claim.chapter)}.ipynb">chapter {number}</a></p>' if claim.chapter else ""
     cells = (
         f"<b>{escape(claim.id)}</b> {escape(claim.claim)} {who_says(claim.source)}",
         "".join(f"<p>{escape(part)}</p>" for part in _parts(entry)),
-        f'<strong class="verdict">{MARKS[entry.word]} {entry.word}</strong>{told}{link}',
+        f'<strong class="verdict">{MARKS[entry.word]} {entry.word}</strong>{told}{chapter_link(claim.chapter)}',
     )
     body = "".join(
         f'<td role="cell"><span class="head" aria-hidden="true">{head}</span><div>{cell}</div></td>'
