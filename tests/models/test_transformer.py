@@ -339,7 +339,7 @@ def test_the_reference_itself_is_a_distribution() -> None:
 _ATTEND, _AVERAGE = TrieLayout.attend, SentenceLayout.average
 FAULTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "queries and keys change places": (TrieLayout, "attend", lambda at, x: _ATTEND(at, x[..., [1, 0, 2], :, :])),
-    "scores are too large": (TrieLayout, "attend", lambda at, x: _ATTEND(at, x * x.new_tensor([[[1.01]], [[1]], [[1]]]))),
+    "heads are mixed up": (TrieLayout, "attend", lambda at, x: _ATTEND(at, x + 0.01 * x.roll(1, -2))),
     "a position sees the next one": (SentenceLayout, "average", lambda at, x: _AVERAGE(at, x.roll(-1, -2))),
     "a norm has another epsilon": (
         transformer.Norm1d, "forward", lambda at, x: F.layer_norm(x, x.shape[-1:], eps=1e-6) * at.gain + at.bias,
