@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
+from tests.browser.conftest import _ByPage
 from tests.browser.looks import PHONE, Report, look_at
 from tests.browser.weights import data_weight
 
@@ -133,3 +134,10 @@ def test_planted_data_is_weighed_and_code_is_not(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text(f'<script type="application/vnd.jupyter.widget-state+json">{json.dumps(state)}</script>')
     assert 3000 <= data_weight(page) < 3100
+
+
+def test_tests_of_a_page_go_to_one_worker() -> None:
+    names = ("test_a[http-book/intro.html]", "test_b[light-book/intro.html]", "test_a[http-book/other.html]", "test_c")
+    groups = [_ByPage._split_scope(None, f"tests/browser/test_pages.py::{name}") for name in names]  # type: ignore[arg-type]
+    assert groups[0] == "http-book/intro.html"
+    assert len(set(groups)) == 4
