@@ -55,7 +55,7 @@ def complaints(page: str, tests: Path) -> list[str]:
 def commands() -> set[str]:
     """What `make test` runs, by its variables."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    variables = dict(re.findall(r"^(\w+) :=\s*(.*)$", makefile, re.MULTILINE))
+    variables = dict(re.findall(r"^(\w+) :?=\s*(.*)$", makefile, re.MULTILINE))
     recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     assert recipe is not None
     text = re.sub(r"\$\((TESTS|RUN)\)", lambda name: variables[name[1]], recipe[1])
