@@ -21,3 +21,10 @@ def test_formulas_are_announced_once_and_only_where_there_are_any() -> None:
 def test_references_have_a_role_that_may_stand_in_a_list() -> None:
     before = '<div role="list" class="citation-list"><div class="citation" role="doc-biblioentry"></div></div>'
     assert mend(before) == '<div role="list" class="citation-list"><div class="citation" role="listitem"></div></div>'
+
+
+def test_names_of_tests_break_between_words() -> None:
+    code = '<code class="docutils literal notranslate"><span class="pre">{}</span></code>'
+    broken = "results/<wbr>test_<wbr>store.py::<wbr>test_<wbr>it"
+    assert mend(code.format("results/test_store.py::test_it")) == code.format(broken)
+    assert mend(code.format("torch.no_grad")) == code.format("torch.no_grad")

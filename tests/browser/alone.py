@@ -30,6 +30,14 @@ def page_of(explorer: AnyWidget, folder: Path) -> Path:
     return page
 
 
+def spoiled(page: Path, right: str, wrong: str) -> str:
+    """The address of a copy in which the explorer's code has a fault."""
+    text, copy = page.read_text(), page.with_name("spoiled.html")
+    assert text.count(right) == 1
+    copy.write_text(text.replace(right, wrong))
+    return copy.as_uri()
+
+
 def told(page: Page) -> Locator:
     """What is said of the chosen state."""
     return page.locator(".explorer .told")

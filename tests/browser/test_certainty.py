@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from entropylens.show.explorers.certainty import PLACES, RIGHT, WRONG, attention, certainty_explorer, costs
-from tests.browser.alone import page_of, slider
+from tests.browser.alone import page_of, slider, spoiled
 from tests.browser.test_explorers import opened
 
 pytestmark = pytest.mark.browser
@@ -179,3 +180,11 @@ def test_it_lives_in_chapter_11(browser: Browser, base_url: str) -> None:
         page.keyboard.press("ArrowRight")
         expect(told(page)).not_to_have_text(before)
         assert page.evaluate("document.documentElement.scrollWidth") <= _SMALL["width"]
+
+
+def test_a_planted_fault_is_found(page: Page, tmp_path: Path) -> None:
+    address = spoiled(
+        page_of(certainty_explorer(), tmp_path), "sharpness * (score - best)", "1.01 * sharpness * (score - best)"
+    )
+    with pytest.raises(AssertionError):
+        test_bars_and_curves_are_python_s(page, address, (-1.0, 2.0, 18.0, 0.258579))

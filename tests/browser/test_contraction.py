@@ -68,14 +68,14 @@ def close(found: Any, wanted: torch.Tensor) -> None:
     assert torch.allclose(torch.tensor(found, dtype=torch.float64), wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_numbers_are_python_s(page: Page) -> None:
+def check_numbers(page: Page, code: str) -> None:
     explorer = contraction_explorer()
     toy = {name: getattr(explorer, name) for name in ("radius", "loops", "apart")} | {"maps": MAPS, "values": VALUES}
     page.evaluate(
         """async (code) => {
             window.toy = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
         }""",
-        source("contraction_toy.js") + "\nexport { sizes, apart, entropy, softmax };",
+        code + "\nexport { sizes, apart, entropy, softmax };",
     )
     for chosen in _STATES:
         at = instance(chosen)
@@ -106,6 +106,25 @@ def test_numbers_are_python_s(page: Page) -> None:
         assert float(direction.norm()) == pytest.approx(1, abs=1e-12)
         for residual, way in enumerate(found["ways"]):
             close(way, apart(at, direction, residual=bool(residual)))
+
+
+def test_numbers_are_python_s(page: Page) -> None:
+    check_numbers(page, source("contraction_toy.js"))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("share * (u[i][j] - mean)", "share * u[i][j]"),
+        ("-share * Math.log(share)", "-share * Math.log2(share)"),
+        ("sweep < 60", "sweep < 1"),
+    ],
+)
+def test_a_planted_fault_is_found(page: Page, right: str, wrong: str) -> None:
+    code = source("contraction_toy.js")
+    assert code.count(right) == 1
+    with pytest.raises(AssertionError):
+        check_numbers(page, code.replace(right, wrong))
 
 
 @pytest.mark.parametrize("chosen", [_STATES[0], _STATES[1], _STATES[2], _STATES[-1]])

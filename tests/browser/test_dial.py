@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.stats import binom
 
 from entropylens.show.explorers import source
 from entropylens.show.explorers.dial import ENDS, FIRST, SAMPLES, SIZES, counted, dial_explorer, turned
-from tests.browser.alone import page_of, told
+from tests.browser.alone import page_of, spoiled, told
 from tests.browser.test_explorers import opened
 
 pytestmark = pytest.mark.browser
@@ -209,3 +210,9 @@ def test_it_lives_in_chapter_1(browser: Browser, base_url: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= _SMALL["width"]
         page.set_viewport_size({"width": 1200, "height": 800})
         assert tables.evaluate_all(cut) == 0
+
+
+def test_a_planted_fault_is_found(page: Page, tmp_path: Path) -> None:
+    address = spoiled(page_of(dial_explorer(), tmp_path), "-x * Math.log(x)", "-x * Math.log2(x)")
+    with pytest.raises(AssertionError):
+        test_the_curve_is_the_exact_mean(page, address, _STATES[0])

@@ -57,17 +57,20 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
         yield page
 
 
-@pytest.fixture
-def computed(page: Page) -> Page:
+def computing(page: Page, code: str) -> Page:
     """A page in which the functions of the explorer's own module can be called, as `window.toy`."""
-    code = source("gates.js") + "\nexport { look, opened, travel };"
     page.evaluate(
         """async (code) => {
             window.toy = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
         }""",
-        code,
+        code + "\nexport { look, opened, travel };",
     )
     return page
+
+
+@pytest.fixture
+def computed(page: Page) -> Page:
+    return computing(page, source("gates.js"))
 
 
 def link(address: str, chosen: dict[str, Any]) -> str:
@@ -103,6 +106,16 @@ def test_rows_entropies_and_gates_are_python_s(computed: Page) -> None:
                 [{"gate": gate, "a": a, "b": b, "c": c}, seen],
             )
             close(opening, gates_of(gate, rows, a, b, c), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("(q - 1) * Math.log(x)", "q * Math.log(x)"), ("? h : 1 - h", "? h : 1 - h * (1 + 1e-9)")]
+)
+def test_a_planted_fault_is_found(page: Page, right: str, wrong: str) -> None:
+    code = source("gates.js")
+    assert code.count(right) == 1
+    with pytest.raises(AssertionError):
+        test_rows_entropies_and_gates_are_python_s(computing(page, code.replace(right, wrong)))
 
 
 @pytest.mark.parametrize("chosen", _WAYS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
+from tests.browser.conftest import _ByPage
 from tests.browser.looks import PHONE, Report, look_at
 from tests.browser.weights import data_weight
 
@@ -92,3 +94,50 @@ def test_colour_scheme_follows_the_reader(browser: Browser, base_url: str, schem
     context.close()
     brightness = sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) / 3
     assert (brightness > 128) == (scheme == "light")
+
+
+# ---- what is planted is found ----------------------------------------------------------------------------------------
+
+_PLANTED = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8"><title>a page</title>
+<style>p { transition: color 1s }</style>
+<h1>A page</h1><p>words</p><span class="math">x</span> <mjx-merror>y</mjx-merror>
+<img src="picture.svg"> <img src="picture.svg" alt="picture.svg">
+<img src="http://127.0.0.1:9/elsewhere.png" alt="of elsewhere">
+<div style="width: 900px">wide</div><div style="width: 9em; overflow-x: auto; white-space: nowrap">WIDE</div>
+<script>
+  window.MathJax = { startup: { promise: Promise.resolve() } };
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", () => (document.documentElement.dataset.theme = dark.matches ? "dark" : "light"));
+  console.error("planted"); throw new Error("thrown");
+</script>""".replace("WIDE", 50 * "wide ")
+
+
+def test_what_is_planted_on_a_page_is_found(context: BrowserContext, tmp_path: Path) -> None:
+    picture = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    (tmp_path / "picture.svg").write_text(picture)
+    (tmp_path / "page.html").write_text(_PLANTED)
+    seen = look_at(context, tmp_path.as_uri(), "page.html")
+    complaints = "\n".join(seen.complaints)
+    for words in ("outside request: http", "failed: http", "console error: planted", "uncaught: thrown"):
+        assert words in complaints
+    assert (seen.formulas, seen.typeset, seen.math_errors) == (1, 0, ["y"])
+    assert [Path(image).name for image in seen.untold_images] == 2 * ["picture.svg"]
+    assert seen.moving == ["P."]
+    assert "image-alt" in "".join(seen.barriers["light"])
+    assert seen.phone_width >= 900
+    assert "scrollable-region-focusable" in "".join(seen.unreachable)
+    assert seen.weight >= len(picture) + len(_PLANTED)
+
+
+def test_planted_data_is_weighed_and_code_is_not(tmp_path: Path) -> None:
+    state = {"state": {"one": {"state": {"_esm": 5000 * "x", "data": 3000 * "y"}}}}
+    page = tmp_path / "page.html"
+    page.write_text(f'<script type="application/vnd.jupyter.widget-state+json">{json.dumps(state)}</script>')
+    assert 3000 <= data_weight(page) < 3100
+
+
+def test_tests_of_a_page_go_to_one_worker() -> None:
+    names = ("test_a[http-book/intro.html]", "test_b[light-book/intro.html]", "test_a[http-book/other.html]", "test_c")
+    groups = [_ByPage._split_scope(None, f"tests/browser/test_pages.py::{name}") for name in names]  # type: ignore[arg-type]
+    assert groups[0] == "http-book/intro.html"
+    assert len(set(groups)) == 4

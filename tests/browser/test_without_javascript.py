@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,12 +39,17 @@ def context(browser: Browser) -> BrowserContext:
     return browser.new_context(java_script_enabled=False, reduced_motion="reduce", viewport=DESK)  # type: ignore[arg-type]
 
 
-def test_a_page_without_javascript_is_complete(context: BrowserContext, server: str, page_name: str) -> None:
+def look(context: BrowserContext, address: str) -> dict[str, Any]:
     page = context.new_page()
-    page.goto(f"{server}/{page_name}")
+    page.goto(address)
     page.locator("main").wait_for()  # where a redirect leads
     seen: dict[str, Any] = page.evaluate(_LOOK)
     page.close()
+    return seen
+
+
+def test_a_page_without_javascript_is_complete(context: BrowserContext, server: str, page_name: str) -> None:
+    seen = look(context, f"{server}/{page_name}")
     assert seen["text"]
     assert seen["ground"], "the theme's colours are missing"
     assert seen["hidden"] == []
@@ -51,3 +57,18 @@ def test_a_page_without_javascript_is_complete(context: BrowserContext, server: 
     for explorer in seen["explorers"]:
         assert "needs JavaScript" in explorer["told"]
         assert explorer["figure"], "a figure must stand near an explorer, for those who cannot use it"
+
+
+def test_what_is_missing_without_javascript_is_found(context: BrowserContext, tmp_path: Path) -> None:
+    body = """<section><h2>One</h2><p>words</p>
+        <p style="opacity: 0">shown by a script</p><img src="gone.svg" alt="gone">
+        </section><section><h2>Two</h2></section>
+        <section><h2>Three</h2><script type="application/vnd.jupyter.widget-view+json">{}</script></section>"""
+    (tmp_path / "page.html").write_text(
+        f'<!doctype html><html lang="en"><title>a page</title><main>{body}</main></html>'
+    )
+    seen = look(context, (tmp_path / "page.html").as_uri())
+    assert seen["hidden"] == ['<p style="opacity: 0">shown by a script</p>']
+    assert [Path(image).name for image in seen["broken"]] == ["gone.svg"]
+    assert seen["explorers"] == [{"told": "", "figure": False}]
+    assert seen["ground"] == ""

@@ -259,3 +259,9 @@ def test_a_model_without_an_ffn_has_no_ffn_to_cut() -> None:
     assert "ffn" not in parts.index.get_level_values("path")
     assert whole["ffn_zero"] == whole["ffn_mean"] == 0
     assert whole["branch_share"] == 1
+
+
+def test_a_planted_cut_by_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Paths, "nothing", Paths.averaged)
+    with pytest.raises(AssertionError):
+        test_every_cut_matches_a_recomputation("none", "pre", TARGETS["dense"])

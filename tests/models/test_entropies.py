@@ -108,3 +108,10 @@ def test_under_a_mask_each_row_has_its_own_largest_entropy() -> None:
 def test_orders_that_are_none(q: float) -> None:
     with pytest.raises(ValueError, match="a number above 0"):
         tsallis(drawn(3, 0), q)
+
+
+def test_the_definition_as_it_is_written_is_found_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """(1 − Σ p^q) / (q − 1) loses all of its digits near q = 1."""
+    monkeypatch.setattr(f"{__name__}.tsallis", lambda p, q: (1 - (p**q).sum(-1)) / max(q - 1, 1e-12, key=abs))
+    with pytest.raises(AssertionError):
+        test_it_passes_through_shannon_s()

@@ -6,12 +6,13 @@ import platform
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from entropylens.models import looped
+from entropylens.models import loop_kernel, looped, native
 from entropylens.models.entropies import largest_tsallis, tsallis
 from entropylens.models.loop_kernel import NORMS, ORDER, has_kernel, loop_block, loop_block_entropy
 from entropylens.models.looped import LoopBlock, LoopedConfig, LoopTrace
@@ -334,3 +335,31 @@ def test_half_precision_takes_the_definition() -> None:
     assert not has_kernel(torch.bfloat16)
     assert block(y).dtype == torch.bfloat16
     assert {x.dtype for x in block.with_entropy(y)} == {torch.bfloat16}
+
+
+# ---- could these tests fail? -----------------------------------------------------------------------------------------
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("mean / D - hat", "mean / D * (1 + 1e-9) - hat"),
+        ("s->causal ? i + r + 1 : s->tokens", "s->causal ? i + r + 2 : s->tokens"),
+    ],
+)
+def test_a_planted_fault_is_found(
+    right: str,
+    wrong: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fresh_look_for_a_compiler: None,  # noqa: ARG001
+) -> None:
+    source = loop_kernel.SOURCE.read_text()
+    assert source.count(right) == 1
+    (tmp_path / "planted.c").write_text(source.replace(right, wrong))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(loop_kernel, "SOURCE", tmp_path / "planted.c")
+    monkeypatch.setattr(native, "FLAGS", [flag.replace("-O3", "-O0") for flag in native.FLAGS])  # sooner built
+    with pytest.raises(AssertionError):
+        check(block_of(LoopedConfig()), random(3, 16, 8), TOLERANCES[torch.float64])

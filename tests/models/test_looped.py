@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -421,3 +422,20 @@ def test_a_tolerance_is_positive(tolerance: float) -> None:
 def test_bad_shapes(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LoopedConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("sinusoids", lambda found: found.roll(1, 0)),
+        ("energy_gradient", lambda found: -found),
+        ("attention_rows", lambda found: found.flip(-1)),
+    ],
+)
+def test_a_planted_fault_is_found(
+    name: str, wrong: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = getattr(looped, name)
+    monkeypatch.setattr(looped, name, lambda *given: wrong(right(*given)))
+    with pytest.raises(AssertionError):
+        test_logits_and_trace_are_those_of_the_formulas(CONFIGS[-1])

@@ -173,3 +173,10 @@ def test_the_router_is_all_that_is_added() -> None:
     assert tiny().build().n_parameters == standard + 2 * 3
     assert tiny(router="token").build().n_parameters == standard + 2 * (3 + 6 * 3)
     assert dataclasses.asdict(tiny())["router"] == "static"  # part of what a population's key is made from
+
+
+def test_weights_of_another_path_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = PathRouter.forward
+    monkeypatch.setattr(PathRouter, "forward", lambda own, x: right(own, x).roll(1, -1))
+    with pytest.raises(AssertionError):
+        test_both_layouts_agree_with_brute_force("pre", "static", {})

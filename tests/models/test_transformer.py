@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
+from entropylens.models import transformer
 from entropylens.models.layouts import SentenceLayout, TrieLayout
 from entropylens.models.transformer import Trace, Transformer, TransformerConfig
 from entropylens.tasks.language import Language, entropy, kl_divergence
@@ -331,3 +334,23 @@ def test_the_reference_itself_is_a_distribution() -> None:
     """Were the brute force wrong in the same way as the model, this at least would show."""
     log_p = sentence_log_probs(brute(random_model(tiny())).log_conditionals, OTHER.sentences)
     np.testing.assert_allclose(log_p.exp().sum().item(), 1, atol=1e-12)
+
+
+_ATTEND, _AVERAGE = TrieLayout.attend, SentenceLayout.average
+FAULTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
+    "queries and keys change places": (TrieLayout, "attend", lambda at, x: _ATTEND(at, x[..., [1, 0, 2], :, :])),
+    "heads are mixed up": (TrieLayout, "attend", lambda at, x: _ATTEND(at, x + 0.01 * x.roll(1, -2))),
+    "a position sees the next one": (SentenceLayout, "average", lambda at, x: _AVERAGE(at, x.roll(-1, -2))),
+    "a norm has another epsilon": (
+        transformer.Norm1d, "forward", lambda at, x: F.layer_norm(x, x.shape[-1:], eps=1e-6) * at.gain + at.bias,
+    ),
+    "silent neurons learn": (transformer._Relu, "backward", staticmethod(lambda *given: given[-1])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    where, name, wrong = FAULTS[fault]
+    monkeypatch.setattr(where, name, wrong)
+    with pytest.raises(AssertionError):
+        test_both_layouts_equal_brute_force(OTHER, "ffn_only" if name == "average" else "full", "pre")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from entropylens.models import trie_kernel
 from entropylens.models.layouts import TrieLayout
-from entropylens.models.trie_kernel import attend, attend_reference, has_kernel, library
+from entropylens.models.trie_kernel import SOURCE, attend, attend_reference, has_kernel, library
 from entropylens.tasks.language import Language
 
 DTYPES = [torch.float32, torch.float64]
@@ -161,10 +163,8 @@ def test_without_a_kernel_the_definition_serves(variable: str, value: str, monke
 
 @pytest.mark.usefixtures("fresh_look_for_a_compiler")
 @needs_compiler
-def test_the_kernel_is_built_once_and_leaves_nothing_else(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pathlib import Path
-
-    cache = Path(str(tmp_path))
+def test_the_kernel_is_built_once_and_leaves_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     assert has_kernel(torch.float32)
     (built,) = (cache / "entropylens").iterdir()
@@ -180,3 +180,28 @@ def test_other_number_types_take_the_definition() -> None:
     path = paths(Language(2, 2))[3]
     out, _ = attend(random(3, 3, 1, 2, dtype=torch.bfloat16), path)
     assert out.dtype == torch.bfloat16
+
+
+# ---- could these tests fail? -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fresh_look_for_a_compiler")
+@needs_compiler
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("scale * dot(q, head + (row * 3 + 1) * width, D)", "scale * dot(q, head + row * 3 * width, D)"),
+        ("weights[j] * (dw[j] - mean)", "weights[j] * dw[j]"),
+        ("axpy(1, dq, dhead", "axpy(1 + 1e-9, dq, dhead"),
+    ],
+)
+def test_a_planted_fault_is_found(right: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SOURCE.read_text()
+    assert source.count(right) == 1
+    (tmp_path / SOURCE.name).write_text(source.replace(right, wrong))
+    library.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(trie_kernel, "SOURCE", tmp_path / SOURCE.name)
+    monkeypatch.setattr(trie_kernel, "FLAGS", [flag.replace("-O3", "-O0") for flag in trie_kernel.FLAGS])
+    with pytest.raises(AssertionError):
+        check(random(2, 40, 3, 2, 4, dtype=torch.float64), paths(Language(3, 4))[40], 1e-13)

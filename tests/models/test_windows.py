@@ -112,3 +112,9 @@ def test_windows_may_be_too_many_to_enumerate() -> None:
         Windows(0, 64)
     with pytest.raises(ValueError, match="at least 1, got 5 and 0"):
         Windows(5, 0)
+
+
+def test_a_position_that_stands_still_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StepLayout, "advance", lambda at, symbols: vars(at).update(tokens=symbols, _step=at._step + 1))
+    with pytest.raises(AssertionError):
+        test_step_by_step_is_all_at_once({})

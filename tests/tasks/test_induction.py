@@ -463,3 +463,10 @@ def test_too_short_a_length_is_refused_everywhere(task: InductionTask) -> None:
 def test_an_empty_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one sequence, got 0"):
         sample(InductionTask(5, "repeat"), 0, 9, random(0))
+
+
+def test_an_answer_from_the_wrong_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = solve
+    monkeypatch.setattr(f"{__name__}.solve", lambda *given: right(given[0], "first", given[2]))
+    with pytest.raises(AssertionError):
+        test_the_solver_agrees_with_a_search(4, 20, "latest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
@@ -286,3 +286,34 @@ def test_why_a_samples_entropy_is_too_low(n: int) -> None:
     gap = float(entropy(truth)) - mean_entropy
     assert gap == pytest.approx(mean_kl, abs=1e-12)
     assert gap > 0.1
+
+
+# ---- could these tests fail? ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "check"),
+    [
+        ("edges", lambda found: found.roll(1, -1), check_edges),
+        ("edges", lambda found: found * (1 + 1e-12), check_edges),
+        ("conditionals", lambda found: found / (1 + 1e-11), check_edges),
+        ("sentence_log_probs", lambda found: found.roll(1, -1), check_chain_rule),
+    ],
+)
+def test_a_planted_fault_in_the_trie_is_found(
+    name: str,
+    wrong: Callable[[torch.Tensor], torch.Tensor],
+    check: Callable[[Language, int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = getattr(Language, name)
+    monkeypatch.setattr(Language, name, lambda *given: wrong(right(*given)))
+    with pytest.raises(AssertionError):
+        check(Language(3, 4), 1)
+
+
+def test_entropies_in_another_unit_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    nats = entropy
+    monkeypatch.setattr(f"{__name__}.entropy", lambda p: nats(p) / math.log(2))
+    with pytest.raises(AssertionError):
+        test_uniform_and_one_hot(3125)

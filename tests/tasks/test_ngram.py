@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from entropylens.tasks import ngram
 from entropylens.tasks.ngram import FALLBACK, NGram, discounts
 from entropylens.tasks.source import MarkovSource
 
@@ -220,3 +221,9 @@ def test_what_is_no_window(bad: list[list[int]], message: str) -> None:
     if windows.numel():
         with pytest.raises(ValueError, match=message):
             model.conditionals(windows)
+
+
+def test_a_planted_discount_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngram, "FALLBACK", (0.5, 1.0, 1.5 + 1e-9))
+    with pytest.raises(AssertionError):
+        test_by_hand()

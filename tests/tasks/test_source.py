@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,3 +169,14 @@ def test_what_is_no_source() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             bad()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("log_prob", lambda found: found * (1 + 1e-9)), ("conditional_entropies", lambda found: [*found[1:], found[-1]])],
+)
+def test_a_planted_fault_is_found(name: str, wrong: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    right = getattr(MarkovSource, name)
+    monkeypatch.setattr(MarkovSource, name, lambda *given: wrong(right(*given)))
+    with pytest.raises(AssertionError):
+        test_the_source_against_all_sequences(3, 5, 0.0)

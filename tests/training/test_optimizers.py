@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from entropylens.training.optimizers import COLUMNS, OptimizerConfig, PopulationOptimizer, State
+from entropylens.training import optimizers
+from entropylens.training.optimizers import COLUMNS, RULES, OptimizerConfig, PopulationOptimizer, Rows, State
 
 STEPS = 50
 SGD = [
@@ -222,3 +224,23 @@ def test_the_divisor_is_what_the_gradient_was_divided_by() -> None:
     second = optimizer.second_moment(optimizer.columns())
     assert second[0].abs().max() == 0
     assert (second[1:] > 0).all()
+
+
+def _without_correction(r: Rows) -> None:
+    r.columns[:, COLUMNS.index("1 - beta1^t")] = 1.0
+    optimizers.adam(r)
+
+
+def _epsilon_within(r: Rows) -> None:
+    r.second.mul_(r["beta2"]).add_(r["1 - beta2"] * r.grad * r.grad)
+    r.theta.sub_(r["lr"] * r.grad / (r.second + r["eps"]).sqrt())
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("adam", _without_correction), ("rmsprop", _epsilon_within), ("adamw", RULES["adam"]), ("sgd", RULES["rmsprop"])],
+)
+def test_a_planted_fault_is_found(name: str, wrong: Callable[[Rows], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, name, wrong)
+    with pytest.raises(AssertionError, match="step 1"):
+        test_every_step_is_that_of_torch_optim(name)

@@ -365,3 +365,28 @@ def test_nothing_stays_behind_on_the_cpu(variant: str, norm: str, monkeypatch: p
 def test_the_meta_device_finds_what_is_left_behind() -> None:
     with OneDevice(), pytest.raises(AssertionError, match="mixes"):
         torch.zeros(3, device="meta") + torch.zeros(3)
+
+
+# ---- could these tests fail? -----------------------------------------------------------------------------------------
+
+
+def test_a_planted_tie_between_neighbours_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = population.PopulationOptimizer.apply
+    monkeypatch.setattr(population.PopulationOptimizer, "apply", lambda own, g, c: apply(own, g / g.norm(), c))
+    with pytest.raises(AssertionError):
+        test_every_variant_is_independent_of_its_neighbours("full", "pre")
+
+
+def test_planted_global_random_numbers_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(population, "generator", lambda *_: torch.default_generator)
+    with pytest.raises(AssertionError):
+        test_the_same_seed_twice_is_the_same_to_the_bit()
+
+
+def test_a_planted_schedule_that_ends_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = population.PopulationOptimizer
+    monkeypatch.setattr(
+        population, "PopulationOptimizer", lambda configs, theta, steps: right(configs, theta, steps + 1)
+    )
+    with pytest.raises(AssertionError):
+        test_a_trajectory_is_that_of_the_plain_loop("pre")

@@ -13,6 +13,7 @@ from entropylens.models.layouts import TrieLayout
 from entropylens.models.transformer import Trace, TransformerConfig
 from entropylens.tasks.language import Language
 from entropylens.tasks.targets import sparse_support
+from entropylens.training import population
 from entropylens.training.data import Data, batches, generator
 from entropylens.training.optimizers import OptimizerConfig
 from entropylens.training.population import Member, Run, rebuild, train
@@ -137,3 +138,10 @@ def test_sharpness_is_logged_every_so_many_steps_and_changes_nothing() -> None:
     spec = PopulationSpec(CONFIG, (MemberSpec(0, TargetSpec("sparse", 0, k=5)),), steps=2)
     assert replace(spec, sharpness_every=1).canonical() != spec.canonical()
     assert {"sharpness_steps", "sharpness_value", "sharpness_error"} <= artefact(probed).keys()
+
+
+def test_a_log_that_is_one_step_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = population.stack
+    monkeypatch.setattr(population, "stack", lambda entries: right([entries[0], *entries[:-1]]))
+    with pytest.raises(AssertionError):
+        test_every_entry_is_that_of_the_parameters_before_the_update(Data("exact"), "full")

@@ -291,3 +291,10 @@ def test_data_that_is_none_is_refused() -> None:
         TextData("text", 0)
     with pytest.raises(ValueError, match=r"allow samples of 1 … .*, got 1000000000"):
         next(batches(spec(data=TextData("text", 10**9)), 0))
+
+
+def test_batches_in_another_order_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = first
+    monkeypatch.setattr(f"{__name__}.first", lambda *given: right(*given)[::-1])
+    with pytest.raises(AssertionError):
+        test_training_is_that_of_plain_modules(SHAPE, None)

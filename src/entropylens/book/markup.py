@@ -13,6 +13,7 @@ _NO_EXPLORER = (
     "JavaScript, runs in the page itself, and loads nothing from elsewhere. The text and the figures around it do "
     "without.</p></noscript>"
 )
+_TEST = re.compile(r'(?<=<span class="pre">)[\w/*]+\.py(?:::\w+)?(?=</span>)')
 _FORMULA = re.compile(r'class="math\b')
 _NO_FORMULAS = (
     '<noscript><p class="unscripted">JavaScript is off: formulas appear as they were typed, in TeX. Text, tables and '
@@ -27,6 +28,7 @@ def mend(body: str) -> str:
     """
     body = _VIEW.sub(lambda view: view[0] + _NO_EXPLORER, body)
     body = body.replace(' role="doc-biblioentry"', ' role="listitem"')
+    body = _TEST.sub(lambda name: re.sub(r"(::|[/_])", r"\1<wbr>", name[0]), body)  # long, and breaks between words
     return (_NO_FORMULAS if _FORMULA.search(body) else "") + body
 
 
