@@ -93,7 +93,7 @@ def _look_closely(page: Page, report: Report) -> None:
     report.moving = page.evaluate(MOVING)
     report.barriers["light"] = barriers(page, "structure") + barriers(page, "colours")
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
     report.barriers["dark"] = barriers(page, "colours")
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # observers follow

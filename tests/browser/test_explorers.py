@@ -99,7 +99,7 @@ def test_it_fits_a_phone_and_follows_the_colour_scheme(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     light = page.evaluate(_PICTURE)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.wait_for_function(f"{_PICTURE} !== {light!r}")
+    page.wait_for_function(f"() => {_PICTURE} !== {light!r}")
 
 
 def test_a_browser_that_refuses_the_address_stops_nothing(browser: Browser, base_url: str) -> None:
