@@ -145,7 +145,7 @@ def test_what_was_let_through_does_not_run(page: Page, address: str) -> None:
     page.goto(f"{address}/notebooks/02_raw.html")
     page.get_by_text("press").click()
     page.get_by_text("follow").click()
-    page.wait_for_function("document.images.length && [...document.images].every(i => i.complete)")
+    page.wait_for_function("() => document.images.length && [...document.images].every(i => i.complete)")
     evaluated = "new Promise(d => setTimeout(() => { try { d(eval('1')) } catch (e) { d(e.name) } }))"
     assert page.evaluate(evaluated) == "EvalError"
     page.evaluate(

@@ -131,6 +131,22 @@ def test_tensors(folder: Path, data: st.DataObject) -> None:
     published_or_refused(folder, tensors=data.draw(damaged(TENSORS) | other_headers(TENSORS)))
 
 
+@pytest.mark.parametrize(("column", "value"), [("x", "words"), ("final", "no"), ("final", 1.5), ("seed", None)])
+def test_tables_that_fuzzing_found(folder: Path, column: str, value: object) -> None:
+    rows = pd.DataFrame(ROWS).astype({column: object}).assign(population="p")
+    rows.loc[7, column] = value
+    with pytest.raises(ValueError, match="LE-1a, rows of"):
+        published(folder, rows.to_csv(index=False).encode())
+
+
+@pytest.mark.parametrize("change", [{"source": ["P"]}, {"rule": RULE | {"arm": {1: 2, "a": 3}}}], ids=str)
+def test_claims_that_fuzzing_found(folder: Path, change: dict[str, object]) -> None:
+    path = folder / "claims.yml"
+    path.write_text(yaml.safe_dump([CLAIM | change]), encoding="utf-8")
+    with pytest.raises(ForeignFileError, match="LE-1a"):
+        load_claims(path)
+
+
 @MANY
 @given(st.data())
 def test_claims(folder: Path, data: st.DataObject) -> None:
