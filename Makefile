@@ -3,7 +3,9 @@
 # make lab    install, then JupyterLab on the notebooks
 # make gpu    install, then what a GPU is for: its tests, its times against the CPU's, notebooks, rows (PROFILE=full)
 # make links  after make test: ask every address in the book whether it is there
+# make audit  install, then ask PyPI whether a pinned package has a known hole
 # make wheel  install, then the package as a file in dist/
+# make install  nothing else
 # make clean  delete what was built        make distclean  delete the virtual environment, too
 #
 # Needs Python 3.11 or newer. Variables: PYTHON (which one), VENV (where to install), DEVICE (auto, cpu or cuda),
@@ -26,7 +28,7 @@ VERIFIED := low_entropy ffn_or_attention implicit_alpha residual_dominance activ
   bound_search looped_induction energy_entropy gated_loops looped_or_deep
 
 .DEFAULT_GOAL := book
-.PHONY: book test lab install gpu links wheel clean distclean help
+.PHONY: book test lab install gpu links audit wheel clean distclean help
 
 book: $(STAMP)
 	$(RUN) --profile full
@@ -62,6 +64,11 @@ gpu: $(STAMP)
 links: $(STAMP)
 	ENTROPYLENS_PROFILE=quick $(BIN)/jupyter-book build . --toc book/_toc.yml --path-output _build/links --builder linkcheck -n -q --all
 
+# Unpinned, since the newest knows most; --strict, since it would pass what it cannot look up.
+audit: $(STAMP)
+	$(PIP) pip-audit
+	$(BIN)/pip-audit -r requirements.txt --no-deps --disable-pip --strict
+
 # TAG, if given, has to name the version
 wheel: $(STAMP)
 	@version=$$($(BIN)/entropylens --version | grep -o '[^ ]*$$'); test "$${TAG:-v$$version}" = "v$$version" || { \
@@ -88,4 +95,4 @@ distclean: clean
 	rm -rf $(VENV)
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -10
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
