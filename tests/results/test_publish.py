@@ -140,6 +140,26 @@ def test_verify_agrees_with_itself_and_notices_a_changed_number(project: Path) -
     assert "DIFFERS" in str(check)
 
 
+def test_a_name_does_not_tell_processors_apart(project: Path) -> None:
+    """Of an older record, numbers tell whether another processor of this name made it; of a newer one, it says so."""
+    (check,) = _verify(project, sample=1, jobs=1)
+    assert check.same_platform
+    frame = pd.read_csv(project / "results" / "low_entropy.csv")
+    frame["kl"] += 1e-5
+    text = frame.to_csv(index=False, lineterminator="\n")
+    (project / "results" / "low_entropy.csv").write_text(text)
+    record = project / "results" / "low_entropy.json"
+    stored = {**json.loads(record.read_text()), "checksum": reference.digest(text)}
+    for features, same in (("others", False), (None, False)):
+        for population in stored["populations"].values():
+            population["cpu_features"] = features
+            if features is None:
+                del population["cpu_features"]
+        record.write_text(json.dumps(stored))
+        (check,) = _verify(project, sample=1, jobs=1)
+        assert (check.same_platform, check.agrees) == (same, True)
+
+
 def test_words_that_a_population_lacks_are_no_difference() -> None:
     whole = pd.read_csv(StringIO("x,variant\n1.0,full\n2.0,\n"))
     part, again = whole[1:].reset_index(drop=True), pd.read_csv(StringIO("x,variant\n2.0,\n"))

@@ -19,7 +19,7 @@ from torch import Tensor
 from entropylens.experiments.experiment import Experiment, Measure, Spec, Train, train_population
 from entropylens.models.trie_kernel import has_kernel
 from entropylens.results.code import code_hash
-from entropylens.results.environment import cpu_model, git_state, installed_version
+from entropylens.results.environment import cpu_features, cpu_model, git_state, installed_version
 from entropylens.results.files import digest
 from entropylens.results.store import Record, Rows, Store
 from entropylens.training.parallel import map_processes
@@ -148,6 +148,7 @@ def _circumstances(seconds: float, device: str, compiled: bool) -> Record:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device,
         "cpu": cpu_model(),
+        "cpu_features": cpu_features(),
         "threads": torch.get_num_threads(),
         "compiled": compiled,
         "kernel": device == "cpu" and has_kernel(torch.float32),
