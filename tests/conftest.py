@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import nbformat
 import pytest
 
 from entropylens.book.project import Project
+from entropylens.cli import main
 
 # Where CI is set, pytest shows all of a difference. For two lists of 50,000 numbers that takes hours, which hung a run.
 os.environ["CI"] = ""
@@ -72,14 +72,19 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def entropylens(book: Project) -> Command:
-    """The command line, run in the miniature book as a user would."""
+def entropylens(book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line in the miniature book; in this process, since each new one spends seconds on imports."""
+    monkeypatch.chdir(book.root)
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "entropylens.cli", *arguments],
-            cwd=book.root, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+        capsys.readouterr()
+        status: str | int | None = 0
+        try:
+            main(arguments)
+        except SystemExit as stopped:
+            status = stopped.code
+        assert isinstance(status, int)
+        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
 
     return call
 

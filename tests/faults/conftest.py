@@ -16,8 +16,7 @@ import pytest
 from entropylens.book import provenance
 from entropylens.book.keys import execution_key
 from entropylens.book.project import Project
-from entropylens.cli import main
-from tests.conftest import write_notebook
+from tests.conftest import Command, write_notebook
 
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
@@ -32,23 +31,17 @@ class Done:
 
 
 @pytest.fixture
-def command(book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    monkeypatch.chdir(book.root)
+def command(entropylens: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a limit on the size of files would cut it short
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("ENTROPYLENS_PROGRESS", "0")
 
     def call(*arguments: str) -> Done:
-        capsys.readouterr()
-        status: str | int | None = 0
-        try:
-            main(arguments)
-        except SystemExit as stopped:
-            status = stopped.code
-        out, err = capsys.readouterr()
-        assert isinstance(status, int)
-        said = (line.rpartition("\r")[2] for line in err.split("\n"))  # what is left of a bar that is drawn over
-        return Done(status, out, [line for line in said if line.strip() and "executing notebooks" not in line])
+        done = entropylens(*arguments)
+        # what is left of a bar that is drawn over
+        said = (line.rpartition("\r")[2] for line in done.stderr.split("\n"))
+        errors = [line for line in said if line.strip() and "executing notebooks" not in line]
+        return Done(done.returncode, done.stdout, errors)
 
     return call
 
