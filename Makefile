@@ -1,6 +1,7 @@
 # make book   install, execute every notebook, build the pages      (the default)
 # make test   install, then everything that CI checks
 # make lab    install, then JupyterLab on the notebooks
+# make thorough  install, then what takes too long for `make test` and is checked once a week
 # make gpu    install, then what a GPU is for: its tests, its times against the CPU's, notebooks, rows (PROFILE=full)
 # make links  after make test: ask every address in the book whether it is there
 # make audit  install, then ask PyPI whether a pinned package has a known hole
@@ -28,7 +29,7 @@ VERIFIED := low_entropy ffn_or_attention implicit_alpha residual_dominance activ
   bound_search looped_induction energy_entropy gated_loops looped_or_deep
 
 .DEFAULT_GOAL := book
-.PHONY: book test lab install gpu links audit wheel clean distclean help
+.PHONY: book test thorough lab install gpu links audit wheel clean distclean help
 
 book: $(STAMP)
 	$(RUN) --profile full
@@ -39,11 +40,16 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(TESTS) --dist worksteal -m "not browser"
+	$(TESTS) --dist worksteal -m "not browser and not weekly"
 	$(RUN) --profile quick
 	$(BIN)/entropylens build --profile quick
-	ENTROPYLENS_SITE=_build/html-quick $(TESTS) --dist loadgroup -m browser tests/browser
+	ENTROPYLENS_SITE=_build/html-quick $(TESTS) --dist loadgroup -m "browser and not weekly" tests/browser
 	$(BIN)/entropylens verify $(VERIFIED) --budget 20
+
+# a test may take an hour there: one executes all notebooks
+thorough: $(STAMP)
+	$(TESTS) --dist worksteal -m weekly -o faulthandler_timeout=3600
+	$(BIN)/entropylens verify $(VERIFIED) --budget 60
 
 install: $(STAMP)
 

@@ -181,7 +181,7 @@ PLANTED = {
     "a stranger's trigger": ("ci", "  pull_request:", "  pull_request_target:", "pull_request_target"),
     "rights for all": ("ci", "permissions: {}", "permissions: write-all", "gives rights to all"),
     "no group": ("ci", "concurrency:\n  group: ci-${{ github.ref }}", "x-concurrency:\n  group: x", "no concurrency"),
-    "no time-out": ("weekly", "    timeout-minutes: 75\n", "", "test: no time-out"),
+    "no time-out": ("weekly", "    timeout-minutes: 150\n", "", "test: no time-out"),
     "no rights of its own": ("gpu", "    permissions: {}\n", "", "no permissions of its own"),
     "a right too many": ("ci", "contents: read", "contents: write", "too many rights: contents"),
     "a right of another job": ("publish", "pages: write", "packages: write", "pages: too many rights: packages"),

@@ -32,7 +32,6 @@ def _put_earlier_site(book: Project) -> Path:
     return page
 
 
-@pytest.mark.slow
 def test_publishes_executed_copies_and_then_has_nothing_to_do(book: Project, entropylens: Command) -> None:
     cells = [
         "#md # One\n\nThe sum is {glue:text}`sum:d`.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -19,7 +20,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.test_explorers import opened
 from tests.conftest import ROOT, write_notebook
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 CHAPTER = "16_weight_decay"
 SRC = "src/entropylens"
@@ -40,12 +41,12 @@ def blocks() -> Iterator[Block]:
         yield Block(language, about.split(), text)
 
 
-def run(root: Path, *command: str, given: str | None = None) -> str:
+def run(root: Path, *command: str, given: str | None = None, timeout: float = 600) -> str:
     environment = {**os.environ, "PYTHONPATH": str(root / "src"), "GIT_CONFIG_GLOBAL": os.devnull}
     for who in ("AUTHOR", "COMMITTER"):
         environment |= {f"GIT_{who}_NAME": "test", f"GIT_{who}_EMAIL": "test@example.org"}
     done = subprocess.run(
-        command, cwd=root, env=environment, input=given, capture_output=True, text=True, check=False, timeout=600
+        command, cwd=root, env=environment, input=given, capture_output=True, text=True, check=False, timeout=timeout
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -96,17 +97,25 @@ def command(root: Path, line: str) -> str:
     words = shlex.split(line)
     if words[0] == "make" or line == "entropylens run":
         return ""
-    if words[:2] == ["entropylens", "build"]:
-        only_this_chapter(root)
-    return run(root, *([sys.executable, "-m", "entropylens.cli", *words[1:]] if words[0] == "entropylens" else words))
+    given = run_ours if words[0] == "entropylens" else run
+    with only_this_chapter(root) if words[:2] == ["entropylens", "build"] else contextlib.nullcontext():
+        return given(root, *words[given is run_ours :])
 
 
-def only_this_chapter(root: Path) -> None:
+def run_ours(root: Path, *arguments: str, timeout: float = 600) -> str:
+    return run(root, sys.executable, "-m", "entropylens.cli", *arguments, timeout=timeout)
+
+
+@contextlib.contextmanager
+def only_this_chapter(root: Path) -> Iterator[None]:
     """The others were not executed; that the new one is listed is seen first."""
     toc = root / "book" / "_toc.yml"
-    parts = yaml.safe_load(toc.read_text(encoding="utf-8"))["parts"]
+    written = toc.read_text(encoding="utf-8")
+    parts = yaml.safe_load(written)["parts"]
     assert f"notebooks/{CHAPTER}" in [chapter["file"] for part in parts for chapter in part["chapters"]]
     toc.write_text(f"format: jb-book\nroot: notebooks/{CHAPTER}\nchapters:\n  - file: book/references\n")
+    yield
+    toc.write_text(written, encoding="utf-8")
 
 
 def test_the_claim_gets_a_verdict_from_ten_seeds(followed: dict[str, str]) -> None:
@@ -141,3 +150,19 @@ def test_each_step_of_the_ten_has_something_to_do() -> None:
     steps = re.split(r"^### \d+\. ", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     assert len(steps) == 10
     assert all("```" in step.split("\n## ")[0] for step in steps)
+
+
+@pytest.mark.weekly
+def test_the_whole_book_is_built_with_it_and_its_page_is_held_to_what_all_are(
+    followed: dict[str, str], copy: Path
+) -> None:
+    assert followed
+    shutil.copytree(ROOT / "results", copy / "results", dirs_exist_ok=True)
+    assert "executed" in run_ours(copy, "run", timeout=3000)
+    run_ours(copy, "build", "--profile", "quick")
+    site = copy / "_build" / "html-quick"
+    assert len(list(site.glob("notebooks/*.html"))) == len(list(copy.glob("notebooks/*.ipynb")))
+    ours = [f"tests/browser/{name}.py" for name in ("test_pages", "test_policy", "test_without_javascript")]
+    at = f"ENTROPYLENS_SITE={site}"
+    told = run(copy, "env", at, sys.executable, "-m", "pytest", "-q", "-m", "browser", *ours, "-k", CHAPTER)
+    assert " failed" not in told

@@ -18,7 +18,6 @@ def spec(width: int) -> PopulationSpec:
     return PopulationSpec(config, (member,), steps=1, compiled=True)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not compiler_works(), reason="torch.compile needs a C++ compiler (g++, or the one named by CXX)")
 def test_a_process_can_compile_more_shapes_than_the_compiler_allows() -> None:
     with torch._dynamo.config.patch(recompile_limit=1):

@@ -11,6 +11,8 @@ import pytest
 from entropylens.book.project import Project
 from tests.conftest import list_chapters, write_notebook
 
+pytestmark = pytest.mark.weekly
+
 WAITS = "waiting for another entropylens process to finish with this book"
 
 
@@ -21,7 +23,6 @@ def start(book: Project, *arguments: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_runs_and_builds_wait_for_each_other(book: Project) -> None:
     started, others_wait = book.root / "started", book.root / "others_wait"
     code = (

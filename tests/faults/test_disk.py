@@ -30,7 +30,6 @@ def the_only_line(done: Done) -> str:
     return done.errors[0]
 
 
-@pytest.mark.slow
 def test_a_run_without_room_keeps_the_earlier_copy(book: Project, command: Call) -> None:
     copy = forge(book.root, "01_one")
     before = contents(book.build_folder)
@@ -62,7 +61,6 @@ def test_a_copy_whose_record_finds_no_room_does_not_replace_the_earlier_one(book
     assert provenance.why_stale(Project(book.root), "quick", notebook) is None
 
 
-@pytest.mark.slow
 def test_a_build_keeps_the_earlier_site_whatever_is_wrong_with_the_disk(
     book: Project, command: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def by_definition() -> float:
     return float(attend_reference(qkv, TrieLayout(Language(3, 4)).paths[40])[0].double().abs().sum())
 
 
+@pytest.mark.weekly
 def test_nothing_is_needed_but_python(oddly_named: Project, tmp_path: Path) -> None:
     """No node, no npm, no git, no C compiler: the folder that PATH names is empty."""
     write_notebook(oddly_named.notebooks_folder / "01_one.ipynb", ["#md # One", ATTENTION, PICTURE])
@@ -101,6 +102,7 @@ def test_nothing_is_needed_but_python(oddly_named: Project, tmp_path: Path) -> N
     assert "commit unknown" in page
 
 
+@pytest.mark.weekly
 def test_a_home_that_cannot_be_written_to_is_replaced(oddly_named: Project) -> None:
     write_notebook(oddly_named.notebooks_folder / "01_one.ipynb", [PICTURE, "import os; print(os.environ['HOME'])"])
     done = run_there(oddly_named, "run", env=environment(HOME="/dev/null/x", XDG_CACHE_HOME=None, MPLCONFIGDIR=None))
@@ -111,6 +113,7 @@ def test_a_home_that_cannot_be_written_to_is_replaced(oddly_named: Project) -> N
     assert list(own.rglob("matplotlib"))
 
 
+@pytest.mark.weekly
 def test_another_encoding_than_utf_8_does_no_harm(oddly_named: Project) -> None:
     """Also to those who read C sources, in which there are letters beyond ASCII."""
     code = [ATTENTION, "import sys; print(sys.flags.utf8_mode); raise ValueError('kein Glück')"]
@@ -121,6 +124,7 @@ def test_another_encoding_than_utf_8_does_no_harm(oddly_named: Project) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tie processes to cores")
+@pytest.mark.weekly
 def test_on_one_core_notebooks_are_executed_one_by_one(book: Project) -> None:
     times = "import os, time; print(time.time()); time.sleep(1); print(time.time(), os.environ['OMP_NUM_THREADS'])"
     for stem in ("01_one", "02_two"):

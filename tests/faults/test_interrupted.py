@@ -24,6 +24,8 @@ from entropylens.experiments.experiment import Experiment
 from tests.conftest import list_chapters, write_notebook
 from tests.faults.conftest import Done, contents, forge
 
+pytestmark = pytest.mark.weekly
+
 PROGRAM = "import sys; from entropylens.cli import main; print('ready', flush=True); main(sys.argv[1:])"
 
 
@@ -66,7 +68,6 @@ def interrupt(root: Path, *arguments: str, after: float, processes: int = 1) -> 
     assert "Traceback" not in errors or (arguments[0] == "compute" and processes > 1)
 
 
-@pytest.mark.slow
 def test_a_run_that_is_interrupted_at_random_moments(book: Project, command: Callable[..., Done]) -> None:
     cell = "import pathlib, time\nif not pathlib.Path('../hurry').exists(): time.sleep(120)"
     write_notebook(book.notebooks_folder / "01_one.ipynb", [cell])
@@ -83,7 +84,6 @@ def test_a_run_that_is_interrupted_at_random_moments(book: Project, command: Cal
     assert len(contents(book.build_folder)) == 4
 
 
-@pytest.mark.slow
 def test_a_build_that_is_interrupted_at_random_moments(book: Project, command: Callable[..., Done]) -> None:
     forge(book.root, "01_one")
     list_chapters(book.root, ["01_one"])
@@ -98,7 +98,6 @@ def test_a_build_that_is_interrupted_at_random_moments(book: Project, command: C
     assert page.read_text() != "an earlier site"
 
 
-@pytest.mark.slow
 def test_a_computation_that_is_interrupted_at_random_moments(
     book: Project, command: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
 ) -> None:

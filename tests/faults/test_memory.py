@@ -69,7 +69,7 @@ def be_killed() -> None:
     ("fault", "jobs", "told"),
     [
         (ask_for_too_much, "1", "can't allocate memory"),
-        pytest.param(be_killed, "2", "terminated abruptly", marks=pytest.mark.slow),
+        (be_killed, "2", "terminated abruptly"),
     ],
     ids=["no memory", "killed"],
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
-
 from entropylens.book.project import Project
 from tests.conftest import write_notebook
 from tests.faults.conftest import Done, contents
@@ -33,7 +31,6 @@ FAILURES = {
 WORKER_IS_KILLED = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
 
 
-@pytest.mark.slow
 def test_failing_notebooks_are_named_and_the_others_finish(book: Project, command: Callable[..., Done]) -> None:
     for stem, (code, _) in FAILURES.items():
         write_notebook(book.notebooks_folder / f"{stem}.ipynb", ["x = 1", code, "y = 2"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import signal
 import subprocess
 import sys
-from contextlib import suppress
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -147,19 +148,18 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], cwd=ROOT, env=environment)
 
 
-@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_gives_the_same_rows(tmp_path: Path, uninterrupted: pd.DataFrame) -> None:
     moments = random.Random(0)
-    for _ in range(6):
-        process = start(tmp_path)
-        with suppress(subprocess.TimeoutExpired):  # one that ends before its moment has nothing left to be killed in
-            process.wait(moments.uniform(2.0, 9.0))
+    for _ in range(3):
+        process, enough = start(tmp_path), len(list(tmp_path.rglob("*"))) + moments.randint(3, 6)
+        while process.poll() is None and len(list(tmp_path.rglob("*"))) < enough:
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.1))
         process.kill()
-        process.wait()
+        assert process.wait() == -signal.SIGKILL, "it had nothing left to be killed in"
     pd.testing.assert_frame_equal(uninterrupted, frames(tmp_path, jobs=1), check_exact=True)
 
 
-@pytest.mark.slow
 def test_two_computations_of_the_same_at_once_do_no_harm(tmp_path: Path, uninterrupted: pd.DataFrame) -> None:
     both = [start(tmp_path), start(tmp_path)]
     assert [p.wait(timeout=240) for p in both] == [0, 0]
