@@ -24,9 +24,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # one thread each: as many processes as cores are enough
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(or $(JOBS),logical) --maxprocesses 8
 RUN = $(BIN)/entropylens run --device $(DEVICE) $(if $(JOBS),--jobs $(JOBS))
-# all but those whose cheapest populations take minutes
-VERIFIED := low_entropy ffn_or_attention implicit_alpha residual_dominance active_neurons spikes \
-  bound_search looped_induction energy_entropy gated_loops looped_or_deep
+# one of each kind: trained, fitted, searched for, looped; and all but those whose cheapest populations take minutes
+SOME := low_entropy implicit_alpha bound_search looped_induction
+VERIFIED := $(SOME) ffn_or_attention residual_dominance active_neurons spikes energy_entropy gated_loops looped_or_deep
 
 .DEFAULT_GOAL := book
 .PHONY: book test thorough lab install gpu links audit wheel clean distclean help
@@ -44,7 +44,7 @@ test: $(STAMP)
 	$(RUN) --profile quick
 	$(BIN)/entropylens build --profile quick
 	ENTROPYLENS_SITE=_build/html-quick $(TESTS) --dist loadgroup -m "browser and not weekly" tests/browser
-	$(BIN)/entropylens verify $(VERIFIED) --budget 20
+	$(BIN)/entropylens verify $(SOME) --budget 10
 
 # a test may take an hour there: one executes all notebooks
 thorough: $(STAMP)

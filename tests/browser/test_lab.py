@@ -187,7 +187,7 @@ def test_every_explorer_answers_to_a_key(browser: Browser, lab: str) -> None:
     with run(browser, lab.format("explorers")) as page:
         expect(page.get_by_text("that is all", exact=True)).to_be_visible(timeout=_RUN)
         explorers = page.locator(".explorer")
-        assert explorers.count() == len(list(every_explorer()))
+        expect(explorers).to_have_count(len(list(every_explorer())), timeout=_RUN)
         for explorer in explorers.all():
             expect(explorer.locator(".told").first).not_to_be_empty()
             control = explorer.locator("input[type=range]:visible, input[type=radio]:checked").first
