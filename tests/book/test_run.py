@@ -92,3 +92,10 @@ def test_an_interrupted_run_leaves_no_process_and_nothing_to_trip_over(
     write_notebook(book.notebooks_folder / "01_slow.ipynb", ["x = 1"])
     assert entropylens("run").returncode == 0
     assert sorted(_leftovers(book)) == ["01_slow.ipynb", "01_slow.json"]
+
+
+def test_no_grammar_is_built_to_read_a_notebook() -> None:
+    """It takes a second or more in each process; see `entropylens.book`."""
+    code = "import sys, entropylens.book, nbformat, papermill; print('lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
