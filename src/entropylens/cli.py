@@ -288,13 +288,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _execute(order: Order, jobs: int | None, scheduler: str | None) -> str:
     from entropylens.book.errors import BadInput
+    from entropylens.results.cluster import NoClusterError
     from entropylens.results.publish import execute
 
     try:
         return execute(order, jobs, scheduler)
-    except (OSError, ValueError) as error:
-        if scheduler is None:
-            raise
+    except NoClusterError as error:
         raise BadInput(f"--scheduler {scheduler}: {error}") from None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from entropylens.book.files import replace_folder
 from entropylens.book.project import Project
 from entropylens.experiments import EXPERIMENTS, low_entropy
 from entropylens.experiments.experiment import Experiment, final_log_probs
-from entropylens.results import sweep
+from entropylens.results import cluster, sweep
 from entropylens.results.reference import load_reference
 from tests.conftest import list_chapters
 from tests.faults.conftest import Done, contents, file_limit, forge, read_only
@@ -160,3 +162,21 @@ def test_a_computation_that_may_not_write_says_where(
     assert line.startswith(f"entropylens: {folder}")
     assert line.endswith(NO_RIGHT)
     assert compute(3).status == 0
+
+
+def test_a_cluster_that_is_none_is_named_and_a_full_disk_is_not_blamed_on_one(
+    book: Project, command: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXPERIMENTS, "low_entropy", experiment(3))
+    ask = ("compute", "low_entropy", "--profile", "full", "--scheduler")
+    done = command(*ask, "no://address")
+    assert (done.status, len(done.errors)) == (2, 1), done
+    assert done.errors[0].startswith("entropylens: --scheduler no://address: ")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(book.root / "_store"))
+
+    monkeypatch.setattr(cluster, "compute_on_cluster", full)
+    line = the_only_line(command(*ask, "tcp://127.0.0.1:1"))
+    assert line.startswith(f"entropylens: {book.root / '_store'}: No space left on device")
+    assert "--scheduler" not in line

@@ -19,15 +19,24 @@ from entropylens.results.sweep import Task, compute_rows
 from entropylens.training.population import bar_hidden
 
 
+class NoClusterError(ConnectionError):
+    """No scheduler answers at an address, or it is no address."""
+
+
 def compute_on_cluster(waiting: Sequence[Task], scheduler: str, label: str) -> None:
     """Compute tasks on the cluster whose scheduler listens at `scheduler` (tcp://host:port) into their stores.
 
     Raises:
-        OSError: if no scheduler answers at that address.
+        NoClusterError: if no scheduler answers at that address.
+        OSError: for what a disk refuses to keep.
     """
     from distributed import Client, as_completed
 
-    with Client(scheduler, timeout="10s") as client:
+    try:
+        connected = Client(scheduler, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise NoClusterError(str(error)) from None
+    with connected as client:
         futures = {client.submit(_compute_elsewhere, task, pure=False): task for task in waiting}
         with tqdm(total=len(futures), desc=label, unit="population", disable=bar_hidden(label), leave=False) as bar:
             for future in as_completed(futures):
