@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.test_explorers import opened
 from tests.conftest import ROOT, write_notebook
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.weekly]
 
 CHAPTER = "16_weight_decay"
 SRC = "src/entropylens"
@@ -152,7 +152,6 @@ def test_each_step_of_the_ten_has_something_to_do() -> None:
     assert all("```" in step.split("\n## ")[0] for step in steps)
 
 
-@pytest.mark.weekly
 def test_the_whole_book_is_built_with_it_and_its_page_is_held_to_what_all_are(
     followed: dict[str, str], copy: Path
 ) -> None:

@@ -79,9 +79,9 @@ def test_the_right_family_is_named_through_noise_as_large_as_what_trained_models
     language = Language()
     target = autoregressive_dirichlet(language, seed=1)
     sample = language.empirical(finite_sample(language, target, 2000, 1)).numpy()
-    named = name_families(target.numpy(), sample, float(left), runs=100)
-    assert np.diag(named).min() >= 95
-    assert (named.sum(axis=1) == 100).all()
+    named = name_families(target.numpy(), sample, float(left), runs=40)
+    assert np.diag(named).min() >= 38
+    assert (named.sum(axis=1) == 40).all()
 
 
 @given(st.floats(1e-6, 1.0), st.integers(0, 100))

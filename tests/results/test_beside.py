@@ -54,6 +54,7 @@ def cheapest(root: Path) -> str:
     return tasks(EXPERIMENTS[NAME], "quick", root / "_store", root)[-1].population
 
 
+@pytest.mark.weekly
 def test_each_commit_gives_its_own_rows_and_leaves_no_trace(repository: Path) -> None:
     one, (code, other) = cheapest(repository), (measured_by(repository, tag) for tag in ("first", "changed"))
     assert code != other

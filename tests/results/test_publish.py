@@ -314,6 +314,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield two
 
 
+@pytest.mark.weekly
 def test_a_cluster_gives_the_same_rows_even_if_a_worker_dies_half_way(
     project: Path, tmp_path: Path, cluster: Any
 ) -> None:

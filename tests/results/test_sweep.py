@@ -160,6 +160,7 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_rows(tmp_path: Path
     pd.testing.assert_frame_equal(uninterrupted, frames(tmp_path, jobs=1), check_exact=True)
 
 
+@pytest.mark.weekly
 def test_two_computations_of_the_same_at_once_do_no_harm(tmp_path: Path, uninterrupted: pd.DataFrame) -> None:
     both = [start(tmp_path), start(tmp_path)]
     assert [p.wait(timeout=240) for p in both] == [0, 0]
