@@ -43,6 +43,7 @@ def look(context: BrowserContext, address: str) -> dict[str, Any]:
     page = context.new_page()
     page.goto(address)
     page.locator("main").wait_for()  # where a redirect leads
+    page.wait_for_load_state()  # with its style sheets, which the redirect's `goto` did not wait for
     seen: dict[str, Any] = page.evaluate(_LOOK)
     page.close()
     return seen
