@@ -25,8 +25,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(or $(JOBS),logical) --maxprocesses 8
 RUN = $(BIN)/entropylens run --device $(DEVICE) $(if $(JOBS),--jobs $(JOBS))
 # trained and searched for; and all but those whose cheapest populations take minutes
-SOME := low_entropy bound_search
-VERIFIED := $(SOME) implicit_alpha ffn_or_attention residual_dominance active_neurons spikes looped_induction \
+SOME := ffn_or_attention bound_search
+VERIFIED := $(SOME) low_entropy implicit_alpha residual_dominance active_neurons spikes looped_induction \
   energy_entropy gated_loops looped_or_deep
 
 .DEFAULT_GOAL := book
@@ -91,8 +91,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@test -e $@ || { echo "making a virtual environment in $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
 	@rm -f $@
 	@echo "installing requirements.txt (a minute or two the first time, 1.6 GB)"
-	@$(PIP) --no-compile -r requirements.txt
-	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true # pip would use one core; some files are no Python
+	@$(PIP) --no-compile -r requirements.txt # Python compiles what is imported when it is, which is a fraction
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -8,6 +8,9 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import entropylens.book  # before nbformat, whose import takes a tenth of the time then
+
+# isort: split
 import nbformat
 import pytest
 
@@ -87,6 +90,15 @@ def entropylens(book: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def compiler() -> None:
+    """Skip where torch.compile does not work; found out when a test asks, since it takes seconds."""
+    from entropylens.training.population import compiler_works
+
+    if not compiler_works():
+        pytest.skip("torch.compile needs a C++ compiler (g++, or the one named by CXX)")
 
 
 def find_chromium() -> str | None:

@@ -52,15 +52,15 @@ def test_the_type_checker_finds_what_is_planted(tmp_path: Path) -> None:
 
 def run_planted(tests: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a file of tests as CI would, with our settings."""
-    ours = ["-c", "pyproject.toml", "--rootdir", ".", "-p", "tests.conftest", "-p", "no:cacheprovider"]
-    return tool("pytest", *ours, *options, str(tests), env={"CI": "true"})
+    ours = ["-c", "pyproject.toml", "--rootdir", ".", "-p", "no:cacheprovider"]
+    return tool("pytest", *ours, *options, str(tests), env={"CI": "true", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
 
 
 def test_a_test_that_hangs_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     planted = tmp_path / "test_planted.py"
     others = "".join(f"def test_{i}():\n    pass\n" for i in range(5))
     planted.write_text(f"import time\n\ndef test_hangs():\n    time.sleep(100)  # waits\n\n{others}")
-    done = run_planted(planted, "--numprocesses", "1", "-o", "faulthandler_timeout=2")
+    done = run_planted(planted, "-p", "xdist", "--numprocesses", "1", "-o", "faulthandler_timeout=2")
     assert done.returncode == 1
     assert "5 passed" in done.stdout
     assert "::test_hangs" in done.stdout
@@ -74,6 +74,6 @@ def test_two_long_lists_that_differ_are_told_at_once(tmp_path: Path) -> None:
         "import random\n\ndef test_differs():\n    draw = random.Random(1)\n    a, b = "
         "([[draw.randrange(3) for _ in range(20)] for _ in range(2500)] for _ in range(2))\n    assert a == b\n"
     )
-    done = run_planted(planted)
+    done = run_planted(planted, "-p", "tests.conftest")
     assert done.returncode == 1
     assert "At index 0 diff: " in done.stdout

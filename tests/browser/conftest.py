@@ -61,11 +61,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 class _ByPage(LoadScopeScheduling):
-    """One worker gets all tests of a page, so that several do not each open it: pytest 9 ignores xdist_group."""
+    """One worker gets all tests of a page, or of a file, so that several do not each open what these share.
+
+    (xdist_group, which would say so test by test, is ignored by pytest 9.)
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         page = re.search(r"\[(.*\.html)", nodeid)
-        return page[1] if page else nodeid
+        return page[1] if page else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -136,8 +136,10 @@ def test_planted_data_is_weighed_and_code_is_not(tmp_path: Path) -> None:
     assert 3000 <= data_weight(page) < 3100
 
 
-def test_tests_of_a_page_go_to_one_worker() -> None:
-    names = ("test_a[http-book/intro.html]", "test_b[light-book/intro.html]", "test_a[http-book/other.html]", "test_c")
+def test_tests_of_a_page_or_of_a_file_go_to_one_worker() -> None:
+    pages = ("test_a[http-book/intro.html]", "test_b[light-book/intro.html]", "test_a[http-book/other.html]")
+    names = (*pages, "test_c", "test_d")
     groups = [_ByPage._split_scope(None, f"tests/browser/test_pages.py::{name}") for name in names]  # type: ignore[arg-type]
     assert groups[0] == "http-book/intro.html"
     assert len(set(groups)) == 4
+    assert groups[3] == groups[4]

@@ -106,7 +106,7 @@ def step(page: Page) -> int:
 
 def reached(page: Page, least: int) -> None:
     page.wait_for_function(
-        f"Number(document.querySelector('.count').textContent.replace(/\\D/g, '')) >= {least}", timeout=20_000
+        f"() => Number(document.querySelector('.count').textContent.replace(/\\D/g, '')) >= {least}", timeout=20_000
     )
 
 
@@ -117,7 +117,7 @@ def orders(page: Page) -> list[dict[str, Any]]:
 
 def next_order(page: Page, what: str, before: int) -> dict[str, Any]:
     """The settings of the next order of a kind that came after `before` others."""
-    page.wait_for_function(f"window.orders.slice({before}).some((order) => order.do === '{what}')")
+    page.wait_for_function(f"() => window.orders.slice({before}).some((order) => order.do === '{what}')")
     settings: dict[str, Any] = next(order for order in orders(page)[before:] if order["do"] == what)["settings"]
     return settings
 
@@ -281,7 +281,7 @@ def test_a_link_leads_back_and_nonsense_is_left_aside(browser: Browser, address:
     control(page, "seed").press("Enter")
     page.get_by_role("group", name="steps").get_by_label("logarithmic").check()
     press(page, "Copy link")
-    page.wait_for_function("document.querySelector('.steer [role=status]').childNodes.length > 0")
+    page.wait_for_function("() => document.querySelector('.steer [role=status]').childNodes.length > 0")
     wanted = {**PRESETS["SGD with momentum beside it"][1], "seed": 17, "axis": "log", "near": "all"}
     with opened(browser, page.url) as other:
         assert orders(other)[0]["settings"] == wanted

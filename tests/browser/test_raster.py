@@ -157,7 +157,7 @@ def test_it_follows_the_colour_scheme(page: Page) -> None:
     picture = "document.querySelector('.explorer .sheet canvas').toDataURL()"
     light = page.evaluate(picture)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.wait_for_function(f"{picture} !== {light!r}")
+    page.wait_for_function(f"() => {picture} !== {light!r}")
 
 
 @pytest.mark.parametrize(

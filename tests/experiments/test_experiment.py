@@ -8,7 +8,6 @@ import torch
 from entropylens.experiments.experiment import train_alone
 from entropylens.models.transformer import TransformerConfig
 from entropylens.tasks.language import Language
-from entropylens.training.population import compiler_works
 from entropylens.training.spec import MemberSpec, PopulationSpec, TargetSpec, train_spec
 
 
@@ -18,7 +17,7 @@ def spec(width: int) -> PopulationSpec:
     return PopulationSpec(config, (member,), steps=1, compiled=True)
 
 
-@pytest.mark.skipif(not compiler_works(), reason="torch.compile needs a C++ compiler (g++, or the one named by CXX)")
+@pytest.mark.usefixtures("compiler")
 def test_a_process_can_compile_more_shapes_than_the_compiler_allows() -> None:
     with torch._dynamo.config.patch(recompile_limit=1):
         assert all(train_alone(spec(width), "cpu").compiled for width in (2, 4))

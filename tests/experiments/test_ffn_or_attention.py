@@ -18,9 +18,12 @@ from entropylens.experiments.ffn_or_attention import (
     n_parameters,
 )
 from entropylens.models.transformer import Transformer, TransformerConfig
-from entropylens.training.spec import train_spec
+from entropylens.training.spec import PopulationSpec, train_spec
 
-SPECS = EXPERIMENT.populations["full"]()
+
+@pytest.fixture(scope="module")
+def specs() -> list[PopulationSpec]:
+    return EXPERIMENT.populations["full"]()
 
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64])
@@ -46,15 +49,15 @@ def test_sizes_that_cannot_be_matched_are_refused() -> None:
         at_equal_parameters(TransformerConfig(d_model=2, n_heads=2, n_layers=2), "ffn_only")
 
 
-def test_no_cell_is_there_twice_and_none_of_the_rule_s_is_missing() -> None:
-    assert len({(spec.canonical(), spec.design) for spec in SPECS}) == len(SPECS)
-    main = {(s.design, s.config.variant) for s in SPECS if s.design.startswith("main/64/")}
+def test_no_cell_is_there_twice_and_none_of_the_rule_s_is_missing(specs: list[PopulationSpec]) -> None:
+    assert len({(spec.canonical(), spec.design) for spec in specs}) == len(specs)
+    main = {(s.design, s.config.variant) for s in specs if s.design.startswith("main/64/")}
     assert main == {(f"main/64/{match}", variant) for match in ("width", "parameters") for variant in VARIANTS}
-    assert all(len({member.seed for member in s.members}) == 10 for s in SPECS)
+    assert all(len({member.seed for member in s.members}) == 10 for s in specs)
 
 
-def test_arms_are_paired_on_targets_samples_and_schedules() -> None:
-    main = [s for s in SPECS if s.design.startswith("main/")]
+def test_arms_are_paired_on_targets_samples_and_schedules(specs: list[PopulationSpec]) -> None:
+    main = [s for s in specs if s.design.startswith("main/")]
     assert len({json.dumps(json.loads(s.canonical())["members"]) for s in main}) == 1
     assert len({(s.steps, s.snapshots) for s in main}) == 1
 

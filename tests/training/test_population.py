@@ -318,7 +318,7 @@ def test_a_compiler_that_fails_is_told_and_done_without(monkeypatch: pytest.Monk
         assert not compiler_works.__wrapped__()
 
 
-@pytest.mark.skipif(not compiler_works(), reason="torch.compile needs a C++ compiler (g++, or the one named by CXX)")
+@pytest.mark.usefixtures("compiler")
 def test_compiled_and_eager_agree() -> None:
     config = TransformerConfig(Language(2, 3), d_model=4, n_layers=1)
     target = sparse_support(config.language, 5, seed=0)

@@ -231,16 +231,15 @@ def select(rows: pd.DataFrame, where: Where) -> pd.DataFrame:
     Raises:
         ValueError: naming the condition that no row meets.
     """
+    kept = np.ones(len(rows), dtype=bool)
     for column, value in where.items():
         if column not in rows:
             raise ValueError(f"no column {column!r}; there are {', '.join(map(str, rows.columns))}")
-        kept = rows[rows[column] == value]
-        if kept.empty:
-            raise ValueError(
-                f"no row has {column} = {value!r}; there are {sorted(rows[column].unique().tolist(), key=str)}"
-            )
-        rows = kept
-    return rows
+        before, kept = kept, kept & (rows[column] == value).to_numpy()
+        if not kept.any():
+            there = sorted(rows[column][before].unique().tolist(), key=str)
+            raise ValueError(f"no row has {column} = {value!r}; there are {there}")
+    return rows[kept]
 
 
 def paired_contrast(rows: pd.DataFrame, metric: str, arm: Where, versus: Where | None = None) -> Interval:

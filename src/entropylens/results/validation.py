@@ -6,6 +6,7 @@ in units of the noise's standard deviation. `coverage` and `verdict_rates` retur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -18,7 +19,7 @@ from entropylens.results.statistics import Interval, t_bounds
 RUNS = 10_000
 Noise = Callable[[np.random.Generator, tuple[int, int]], NDArray[np.float64]]
 
-_LOGNORMAL_MEAN, _LOGNORMAL_SD = np.exp(0.5), np.sqrt((np.e - 1) * np.e)
+_LOGNORMAL_MEAN, _LOGNORMAL_SD = math.exp(0.5), math.sqrt((math.e - 1) * math.e)
 
 #: Noise of mean 0 and standard deviation 1, by name. Skewed noise comes with its tail on either side.
 NOISES: Mapping[str, Noise] = {
