@@ -18,6 +18,9 @@ DEVICE ?= auto
 PROFILE ?= quick
 JOBS ?=
 
+# Dozens of processes import the same packages. Containers like to set this, and then each compiles them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
