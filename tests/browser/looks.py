@@ -82,7 +82,9 @@ def look_at(context: BrowserContext, base: str, name: str) -> Report:
     report.math_errors = page.evaluate(_MATH_ERRORS)
     if base.startswith("file:"):
         _look_closely(page, report)
+    complaints = list(report.complaints)  # closing breaks off what is under way, which is nobody's fault
     page.close()
+    report.complaints = complaints
     return report
 
 
@@ -96,6 +98,7 @@ def _look_closely(page: Page, report: Report) -> None:
     page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
     report.barriers["dark"] = barriers(page, "colours")
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    page.wait_for_function("width => innerWidth === width", arg=PHONE["width"])
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # observers follow
     report.phone_width = page.evaluate(_WIDTH)
     report.too_wide = page.evaluate(_WIDE)

@@ -130,6 +130,7 @@ def test_a_planted_fault_is_found(page: Page, right: str, wrong: str) -> None:
 @pytest.mark.parametrize("chosen", [_STATES[0], _STATES[1], _STATES[2], _STATES[-1]])
 def test_table_marks_and_words_are_python_s(page: Page, address: str, chosen: dict[str, Any]) -> None:
     page.goto(link(address, chosen))
+    expect(told(page)).not_to_be_empty()
     found, at = measured(chosen), instance(chosen)
     fits = float(at.y.norm()) < 2.000001 and float(at.head.w_v.norm()) < 0.500001
     rows = page.locator(".explorer .sums tbody tr").all()

@@ -280,6 +280,7 @@ def test_what_is_read_out_waits_for_the_last_change(page: Page) -> None:
 
 def test_what_runs_away_stays_in_the_picture(page: Page, address: str) -> None:
     page.goto(link(address, {"gate": "open", "sharpness": 8, "start": 2, "gain": 3, "loop": LOOPS}))
+    expect(told(page)).not_to_be_empty()
     ends = page.locator(".explorer .chart :is(path, circle, rect)").evaluate_all(
         """all => all.map(x => [x.getBoundingClientRect(), x.ownerSVGElement.getBoundingClientRect()])
             .every(([a, b]) => a.left >= b.left - 1 && a.right <= b.right + 1

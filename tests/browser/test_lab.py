@@ -111,7 +111,7 @@ def run(browser: Browser, address: str) -> Iterator[Page]:
     context, errors = browser.new_context(viewport=_SCREEN), list[str]()  # type: ignore[arg-type]
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
+    page.goto(address, timeout=_RUN)
     page.wait_for_function(_READY, arg=urlsplit(address).path.rpartition("/")[2], timeout=_RUN)
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     yield page
@@ -183,6 +183,7 @@ def test_runs_are_drawn_over_the_published_figure(page: Page, panel: Locator) ->
     expect(drawn).to_have_count(0)
 
 
+@pytest.mark.weekly
 def test_every_explorer_answers_to_a_key(browser: Browser, lab: str) -> None:
     with run(browser, lab.format("explorers")) as page:
         expect(page.get_by_text("that is all", exact=True)).to_be_visible(timeout=_RUN)

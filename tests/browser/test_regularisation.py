@@ -202,6 +202,7 @@ def test_chance_is_marked_where_there_is_one(page: Page) -> None:
 
 def test_what_is_drawn_is_in_the_picture_and_follows_the_scheme(page: Page, address: str) -> None:
     page.goto(f"{address}?regularisation=setup:hint;loss:entropy target 0.5;measure:kinetic;point:40")
+    expect(told(page)).not_to_be_empty()
     inside = page.locator(".explorer .chart :is(path, circle, rect)").evaluate_all(
         """all => all.map(x => [x.getBoundingClientRect(), x.ownerSVGElement.getBoundingClientRect()])
             .every(([a, b]) => !a.width && !a.height || a.left >= b.left - 1 && a.right <= b.right + 1

@@ -201,6 +201,10 @@ def test_it_is_walked_by_letters_and_clicks(page: Page) -> None:
     text.fill("cx")
     expect(answer).to_have_text("up to 4 letters, each a to e, please")
     expect(told(page)).to_contain_text("At “ca”")
+    page.set_viewport_size({"width": 700, "height": 700})  # drawn anew, and nothing that was typed is lost
+    page.wait_for_timeout(100)
+    expect(text).to_have_value("cx")
+    expect(answer).to_have_text("up to 4 letters, each a to e, please")
     page.locator(f".explorer .trie [data-node='{node_of('eb')}']").click()
     expect(told(page)).to_contain_text("At “eb”")
     expect(text).to_have_value("eb")

@@ -17,6 +17,7 @@ def spec(width: int) -> PopulationSpec:
     return PopulationSpec(config, (member,), steps=1, compiled=True)
 
 
+@pytest.mark.weekly
 @pytest.mark.usefixtures("compiler")
 def test_a_process_can_compile_more_shapes_than_the_compiler_allows() -> None:
     with torch._dynamo.config.patch(recompile_limit=1):

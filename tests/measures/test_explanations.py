@@ -73,6 +73,7 @@ def test_the_share_is_of_the_divergence_on_the_support() -> None:
     assert found["uniform"].residual == pytest.approx(0, abs=1e-9)  # what leaks in evenly is uniform on the support
 
 
+@pytest.mark.weekly
 def test_the_right_family_is_named_through_noise_as_large_as_what_trained_models_leave() -> None:
     rows = pd.read_csv(ROOT / "results" / "implicit_alpha.csv")
     left = rows.loc[rows["source"] == "low_entropy"].filter(like="_residual").min(axis=1).median()

@@ -28,7 +28,8 @@ def test_the_planted_order_is_found_in_the_traces(lead: int) -> None:
     assert trials[["shift", "flip"]].to_numpy().mean() >= 0.8
 
 
-@pytest.mark.parametrize("lead", [None, pytest.param(0, marks=pytest.mark.weekly)])
+@pytest.mark.weekly
+@pytest.mark.parametrize("lead", [None, 0])
 def test_traces_without_an_order_raise_few_alarms(lead: int | None) -> None:
     """What the detectors do to onsets must not look like an order: half a step is what they may be off."""
     found = [detected(np.random.default_rng(seed), lead, LIKE, 512) for seed in range(24)]

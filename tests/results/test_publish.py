@@ -337,6 +337,7 @@ def test_a_cluster_gives_the_same_rows_even_if_a_worker_dies_half_way(
     pd.testing.assert_frame_equal(here, there, check_exact=True)
 
 
+@pytest.mark.weekly
 def test_fresh_rows_can_come_from_a_cluster(project: Path, cluster: Any) -> None:
     before = load_reference(project, "low_entropy")
     told = execute(Order(project, EXPERIMENT, "full", "cpu", fresh=True), scheduler=cluster.scheduler_address)

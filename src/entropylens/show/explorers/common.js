@@ -240,7 +240,11 @@ function keepDrawn(el, draw) {
   const theme = new MutationObserver(again);
   const where = { attributes: true, attributeFilter: ["data-theme", "data-jp-theme-light", "class"] };
   for (const root of [document.documentElement, document.body]) theme.observe(root, where);
-  const size = new ResizeObserver(again);
+  let width = null; // what is drawn may change the height itself
+  const size = new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width !== width) again();
+    width = contentRect.width;
+  });
   size.observe(el);
   draw();
   return () => (theme.disconnect(), size.disconnect());

@@ -31,7 +31,10 @@ function seedField(key, most, { value, changed }) {
     else input.value = value();
   } });
   const label = make("label", {}, make("span", { text: NAMES[key] }), input);
-  label.show = () => (input.value = value());
+  let shown = null; // it is drawn anew while somebody types, which must not undo that
+  label.show = () => {
+    if (value() !== shown) input.value = shown = value();
+  };
   return label;
 }
 

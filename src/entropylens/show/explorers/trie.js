@@ -84,10 +84,10 @@ export default {
     );
     function typed(value) {
       const node = trie.find(value);
-      if (node !== null) return select({ at: value });
-      say(answer, `up to ${length - 1} letters, each ${letters[0]} to ${letters.at(-1)}, please`);
+      say(answer, node === null ? `up to ${length - 1} letters, each ${letters[0]} to ${letters.at(-1)}, please` : "");
+      if (node !== null) select({ at: value });
     }
-    const goTo = (node) => select({ at: trie.spell(node) });
+    const goTo = (node) => (say(answer, ""), select({ at: trie.spell(node) }));
     function keydown(event) {
       const node = trie.find(state.at), first = trie.starts[depth[node]], last = trie.starts[depth[node] + 1] - 1;
       const down = depth[node] < length - 1 ? node * size + 1 + likeliest(learned(node)) : node;
@@ -151,8 +151,8 @@ export default {
     function refresh() {
       const node = trie.find(state.at);
       groups.forEach((group) => group.show(state[group.control]));
-      if (text.value.toLowerCase() !== state.at) text.value = state.at;
-      say(answer, "");
+      // also drawn anew when its height changes, which must not undo what is typed
+      if (!answer.textContent && text.value.toLowerCase() !== state.at) text.value = state.at;
       drawTrie(node);
       drawNext(node);
       drawPath(node);
