@@ -378,31 +378,35 @@ def test_the_page_stays_responsive_while_it_trains(browser: Browser, address: st
         else:
             pytest.fail(f"tasks of so many milliseconds: {long}")
         if width == 4:
-            assert max(watched(page, 200, busy=100_000_000)[0]) > 100
+            assert any(max(watched(page, 200, busy=100_000_000)[0], default=0) > 100 for _ in range(3))
 
 
 def test_those_who_listen_are_not_flooded(page: Page) -> None:
-    page.evaluate("""() => ['told', 'heard'].forEach((kind) => {
-        window[kind] = 0;
-        new MutationObserver(() => window[kind]++).observe(document.querySelector('.' + kind), {childList: true});
-    })""")
+    page.evaluate("""() => {
+        window.from = performance.now();
+        ['told', 'heard'].forEach((kind) => {
+            window[kind] = 0;
+            new MutationObserver(() => window[kind]++).observe(document.querySelector('.' + kind), {childList: true});
+        });
+    }""")
     press(page, "Start")
     page.wait_for_timeout(2500)
-    told, heard = page.evaluate("[window.told, window.heard]")
-    assert 1 <= told <= 4
-    assert heard <= 2
+    told, heard, ms = page.evaluate("[window.told, window.heard, performance.now() - window.from]")
+    assert 1 <= told <= ms / 1000 + 1
+    assert heard <= ms / 5000 + 2
 
 
 def test_reduced_motion_is_respected(browser: Browser, address: str) -> None:
     with opened(browser, link(address, **_TINY), reduced_motion="reduce") as page:
         page.evaluate("""() => {
-            window.draws = 0;
+            window.draws = 0; window.from = performance.now();
             const panel = document.querySelector('[data-panel=kl]');
             new MutationObserver(() => window.draws++).observe(panel, {childList: true});
         }""")
         press(page, "Start")
         page.wait_for_timeout(2200)
-        assert 1 <= page.evaluate("window.draws") <= 10, "one a second, and when it starts or its height changes"
+        draws, ms = page.evaluate("[window.draws, performance.now() - window.from]")
+        assert 1 <= draws <= ms / 1000 + 8, "one a second, and when it starts or its size changes"
         expect(page.locator(".sign")).to_have_css("animation-name", "none")
 
 
