@@ -151,7 +151,7 @@ export default {
     function refresh() {
       const node = trie.find(state.at);
       groups.forEach((group) => group.show(state[group.control]));
-      // also drawn anew when its height changes, which must not undo what is typed
+      // being drawn anew, in another width or scheme, must not undo what is typed
       if (!answer.textContent && text.value.toLowerCase() !== state.at) text.value = state.at;
       drawTrie(node);
       drawNext(node);
